@@ -1,0 +1,130 @@
+// simwfp: a model of the NT kernel and of the Windows Filtering Platform, as a library for tests and for the lab.
+//
+// A driver's sources are compiled with this folder first on the include path and call ntddk.h, fwpsk.h and fwpmk.h as on
+// Windows.  This header is the other side: how a test, or the lab, drives that kernel.  One kernel exists per process.
+// Whatever a driver does wrong (wrong IRQL, a write without the right, an Acquire without Apply, a leak at unload) ends the
+// program with a message: a simulator that forgives proves nothing.
+#ifndef SIMWFP_H
+#define SIMWFP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fwpmk.h"
+#include "fwpsk.h"
+#include "ntddk.h"
+
+// What Windows leaves open, or what its documentation and its observed behaviour disagree about (wfp-engine.md 7).
+typedef struct sim_knobs {
+    uint32_t native_block_vetoes;   // 0: a plain BLOCK filter cannot veto a hard permit; 1: it can
+    uint32_t acquire_sets_block;    // 1: acquiring writable data sets BLOCK and takes the right; 0: leaves them
+    uint32_t block_at_redirect;     // 0: BLOCK at CONNECT_REDIRECT is ignored; 1: enforced
+    uint32_t v4mapped_v6_only;      // 0: a mapped connect is authorized at V4; 1: at V6
+    uint32_t auth_twice;            // 0: non-loopback TCP redirects only; 1: always; 2: never
+    uint32_t entry_action_so_far;   // 0: actionType enters as NONE while the right is there; 1: as the action so far
+    uint32_t empty_matches_not_equal;
+    uint32_t unregistered_block_soft;
+    uint32_t tie_seed;              // 0: order of adding; else ties are shuffled
+    uint32_t classify_irql;         // PASSIVE_LEVEL or DISPATCH_LEVEL
+    uint32_t real_clock;            // 1: time passes by itself; 0: only by sim_advance
+    uint32_t bfe_stopped;           // 1: Fwpm calls fail until sim_bfe_start
+} sim_knobs;
+
+void sim_boot(const sim_knobs* knobs); // knobs NULL: defaults of this table, acquire_sets_block 1
+void sim_shutdown(void);               // aborts if the driver is loaded or anything leaked
+
+// The driver.  Loading runs DriverEntry at PASSIVE_LEVEL; unloading aborts if anything of it is left.
+NTSTATUS sim_load_driver(PDRIVER_INITIALIZE entry);
+void sim_unload_driver(void);
+
+// Processes.  `start` is 100 ns since 1601.  A pid may be used again once the process object is gone: after its exit and
+// after the last reference of the driver.
+void sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t* image, uint32_t image_bytes);
+void sim_process_exit(uint32_t pid);
+uint32_t sim_process_references(uint32_t pid); // the driver's, 0 if there is no such object
+
+// The control device, as CreateFile, DeviceIoControl and CloseHandle reach it.
+typedef struct sim_file sim_file;
+NTSTATUS sim_open(uint32_t pid, uint32_t access, const uint16_t* name_below, sim_file** file); // access: PM-free 1|2
+NTSTATUS sim_ioctl(
+    sim_file* file, uint32_t pid, uint32_t code, const void* in, uint32_t in_size, void* out, uint32_t out_size,
+    uint32_t* information);
+void sim_cleanup(sim_file* file, uint32_t pid); // last handle closed, in the context of `pid`
+void sim_close(sim_file* file);                 // cleanup if not done, then close
+
+// The filter engine for user-mode callers: results are FWP_E_* (0x8032....), objects belong to `pid`.
+uint32_t sim_user_engine_open(uint32_t pid, const FWPM_SESSION0* session, HANDLE* engine);
+uint32_t sim_user_engine_close(HANDLE engine);
+uint32_t sim_user_transaction_begin(HANDLE engine, uint32_t flags);
+uint32_t sim_user_transaction_commit(HANDLE engine);
+uint32_t sim_user_transaction_abort(HANDLE engine);
+uint32_t sim_user_filter_add(HANDLE engine, const FWPM_FILTER0* filter, uint64_t* id);
+uint32_t sim_user_filter_delete(HANDLE engine, uint64_t id);
+
+// One connect(), or the first send of UDP to a destination.
+typedef struct sim_connect_request {
+    uint32_t pid;
+    uint8_t family;   // 4 or 6: of the socket address
+    uint8_t protocol; // IANA
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint16_t reserved;
+    uint32_t compartment; // 0 means 1, the default one
+    uint8_t local_address[16]; // network order, IPv4 in the first four bytes
+    uint8_t remote_address[16];
+    const uint8_t* app_id; // with terminator, as WFP has it
+    uint64_t app_id_size;
+    uint64_t endpoint; // transport endpoint handle
+    uint64_t records;  // flow whose redirect records the socket carries, or 0
+    uint32_t flags;    // FWP_CONDITION_FLAG_* to add
+    uint32_t no_process; // 1: WFP names no process
+} sim_connect_request;
+
+typedef struct sim_connect_result {
+    uint32_t blocked;    // 1: connect() fails with WSAEACCES
+    uint32_t redirected; // 1: remote is not what was asked
+    uint8_t remote_address[16];
+    uint16_t remote_port;
+    uint16_t reserved;
+    uint32_t action;           // FWP_ACTION_* of the redirect layer
+    uint32_t redirect_classifies;
+    uint32_t auth_classifies;
+    uint64_t flow;             // for sim_flow_*; 0 if nobody redirected it
+} sim_connect_result;
+
+void sim_connect(const sim_connect_request* request, sim_connect_result* result);
+
+// What the proxy asks of an accepted connection.  Returns the bytes of the context, copied if they fit; 0: none.
+uint32_t sim_flow_context(uint64_t flow, void* out, uint32_t out_size);
+void sim_flow_close(uint64_t flow); // the flow is gone: WFP frees its contexts
+
+// One classification, for tests of callouts.
+typedef struct sim_classify_result {
+    uint32_t action; // FWP_ACTION_PERMIT, BLOCK, or NONE if nothing matched
+    uint32_t hard;
+    uint64_t winner; // filter id, 0: none
+    uint32_t calls;  // callouts called
+    uint32_t violations;
+    uint32_t vetoes;
+    uint32_t reserved;
+} sim_classify_result;
+
+// Time: 100 ns.  With real_clock 0 it stands still between calls.
+void sim_advance(uint64_t hundred_ns);
+uint64_t sim_now(void);
+
+void sim_bfe_start(void);
+void sim_bfe_stop(void);
+
+// Faults and books.
+void sim_fail_call(uint32_t nth);    // the nth call from now that can fail, fails; 0: none
+uint32_t sim_calls(void);            // calls that could have failed since sim_fail_call
+uint32_t sim_live_allocations(void); // pool blocks of the driver
+uint32_t sim_open_handles(void);     // classify handles and un-applied writable data
+uint32_t sim_object_count(void);     // providers, sublayers, callouts and filters that are not built in
+uint32_t sim_violations(void);       // contract violations counted, not fatal ones
+const char* sim_last_violation(void);
+// NULL: abort with the message on standard error (default).  A test of simwfp itself may take it instead.
+void sim_on_misuse(void (*handler)(const char* message));
+
+#endif

@@ -1,0 +1,226 @@
+"""The driver on simwfp, loaded into this process: the C library's `sim_*` calls as Python methods.
+
+One `Simulator` a process, since the library holds one kernel, and one thread, since the lab's machine has one (the driver
+itself is tested with threads in `driver/tests`).  It knows WFP and the driver's device; it knows nothing of Linux sockets.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from pointsman.system import fwpm
+from pointsman.system.interface import DriverError
+from pointsman.wire.abi import Address
+from pointsman.wire.filters import Filter
+
+LIBRARY = Path(__file__).parent / "_native" / "libpointsman_lab.so"
+READ_WRITE = 3
+FIRST_FLOW_CONTEXT = 4096  # bytes offered for a redirect context
+
+
+class _ConnectRequest(ctypes.Structure):
+    _fields_ = [
+        ("pid", ctypes.c_uint32),
+        ("family", ctypes.c_uint8),
+        ("protocol", ctypes.c_uint8),
+        ("local_port", ctypes.c_uint16),
+        ("remote_port", ctypes.c_uint16),
+        ("reserved", ctypes.c_uint16),
+        ("compartment", ctypes.c_uint32),
+        ("local_address", ctypes.c_uint8 * 16),
+        ("remote_address", ctypes.c_uint8 * 16),
+        ("app_id", ctypes.c_char_p),
+        ("app_id_size", ctypes.c_uint64),
+        ("endpoint", ctypes.c_uint64),
+        ("records", ctypes.c_uint64),
+        ("flags", ctypes.c_uint32),
+        ("no_process", ctypes.c_uint32),
+    ]
+
+
+class _ConnectResult(ctypes.Structure):
+    _fields_ = [
+        ("blocked", ctypes.c_uint32),
+        ("redirected", ctypes.c_uint32),
+        ("remote_address", ctypes.c_uint8 * 16),
+        ("remote_port", ctypes.c_uint16),
+        ("reserved", ctypes.c_uint16),
+        ("action", ctypes.c_uint32),
+        ("redirect_classifies", ctypes.c_uint32),
+        ("auth_classifies", ctypes.c_uint32),
+        ("flow", ctypes.c_uint64),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """One connect() of a program, as WFP sees it."""
+
+    pid: int
+    app_id: bytes
+    """With its terminating NUL."""
+    protocol: int
+    local: tuple[Address, int]
+    remote: tuple[Address, int]
+    endpoint: int
+    """A number that stays the same for the socket."""
+    records: int = 0
+    """The flow whose redirect records the socket carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOutcome:
+    blocked: bool
+    remote: tuple[Address, int]
+    """Where the connection goes now."""
+    flow: int
+    """For `redirect_context` and `close_flow`; 0 if nobody redirected it."""
+
+
+class Simulator:
+    """A booted kernel with the driver loaded."""
+
+    def __init__(self, library: Path = LIBRARY) -> None:
+        """Raises OSError if there is no library (`make lib`), DriverError if the driver does not load."""
+        self._lib = ctypes.CDLL(str(library))
+        _declare(self._lib)
+        status = self._lib.pm_lab_start()
+        if status:
+            raise DriverError("DriverEntry", status & 0xFFFFFFFF)
+
+    def close(self) -> None:
+        """Unload the driver; the library aborts the process if it left anything behind."""
+        self._lib.pm_lab_stop()
+
+    # Processes.
+
+    def process_started(self, pid: int, *, parent: int, start: int, image: str) -> None:
+        """`start`: 100 ns since 1601; `image`: the NT path as Windows would report it."""
+        encoded = image.encode("utf-16-le", "surrogatepass")
+        self._lib.sim_process_start(pid, parent, start, encoded, len(encoded))
+
+    def process_exited(self, pid: int) -> None:
+        self._lib.sim_process_exit(pid)
+
+    # The control device.
+
+    def open_device(self, pid: int) -> int:
+        file = ctypes.c_void_p()
+        status = self._lib.sim_open(pid, READ_WRITE, None, ctypes.byref(file))
+        if status or not file.value:
+            raise DriverError("CreateFile", status & 0xFFFFFFFF)
+        return file.value
+
+    def control(self, file: int, pid: int, code: int, request: bytes, reply_size: int) -> tuple[int, bytes]:
+        """Returns the NTSTATUS and the reply's bytes."""
+        out = ctypes.create_string_buffer(reply_size) if reply_size else None
+        written = ctypes.c_uint32()
+        status = self._lib.sim_ioctl(
+            file, pid, code, request, len(request), out, reply_size, ctypes.byref(written)
+        )
+        return status & 0xFFFFFFFF, out.raw[: written.value] if out is not None else b""
+
+    def close_device(self, file: int) -> None:
+        self._lib.sim_close(file)
+
+    # The filter engine, for user-mode callers.
+
+    def open_engine(self, pid: int) -> int:
+        engine = ctypes.c_void_p()
+        session = fwpm.dynamic_session("pointsman")
+        _check("FwpmEngineOpen0", self._lib.sim_user_engine_open(pid, ctypes.byref(session), ctypes.byref(engine)))
+        assert engine.value is not None
+        return engine.value
+
+    def replace_filters(self, engine: int, old: Sequence[int], new: Sequence[Filter]) -> list[int]:
+        """Delete `old` and add `new` in one transaction; returns the new ids.  Raises DriverError, and nothing changed."""
+        _check("FwpmTransactionBegin0", self._lib.sim_user_transaction_begin(engine, 0))
+        ids: list[int] = []
+        try:
+            for filter_id in old:
+                _check("FwpmFilterDeleteById0", self._lib.sim_user_filter_delete(engine, filter_id))
+            for item in new:
+                built = fwpm.build_filter(item)
+                filter_id = ctypes.c_uint64()
+                _check(
+                    "FwpmFilterAdd0",
+                    self._lib.sim_user_filter_add(engine, ctypes.byref(built.filter), ctypes.byref(filter_id)),
+                )
+                ids.append(filter_id.value)
+            _check("FwpmTransactionCommit0", self._lib.sim_user_transaction_commit(engine))
+        except DriverError:
+            self._lib.sim_user_transaction_abort(engine)  # the first error is the one to report
+            raise
+        return ids
+
+    def close_engine(self, engine: int) -> None:
+        self._lib.sim_user_engine_close(engine)
+
+    # Connections.
+
+    def connect(self, request: ConnectRequest) -> ConnectOutcome:
+        remote, local = request.remote[0], request.local[0]
+        raw = _ConnectRequest(
+            pid=request.pid,
+            family=remote.version,
+            protocol=request.protocol,
+            local_port=request.local[1],
+            remote_port=request.remote[1],
+            app_id=request.app_id,
+            app_id_size=len(request.app_id),
+            endpoint=request.endpoint,
+            records=request.records,
+        )
+        raw.local_address[: len(local.packed)] = local.packed
+        raw.remote_address[: len(remote.packed)] = remote.packed
+        result = _ConnectResult()
+        self._lib.sim_connect(ctypes.byref(raw), ctypes.byref(result))
+        packed = bytes(result.remote_address)
+        address: Address = IPv4Address(packed[:4]) if remote.version == 4 else IPv6Address(packed)
+        return ConnectOutcome(bool(result.blocked), (address, result.remote_port), result.flow)
+
+    def redirect_context(self, flow: int) -> bytes | None:
+        out = ctypes.create_string_buffer(FIRST_FLOW_CONTEXT)
+        size = self._lib.sim_flow_context(flow, out, FIRST_FLOW_CONTEXT)
+        return out.raw[:size] if size else None
+
+    def close_flow(self, flow: int) -> None:
+        self._lib.sim_flow_close(flow)
+
+
+def _check(call: str, result: int) -> None:
+    if result:
+        raise DriverError(call, result & 0xFFFFFFFF)
+
+
+def _declare(lib: ctypes.CDLL) -> None:
+    """Argument types of every function we call: a pointer passed as an int would be cut to 32 bits."""
+    p, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+    status = ctypes.c_int32
+    signatures: dict[str, tuple[object, tuple[object, ...]]] = {
+        "pm_lab_start": (status, ()),
+        "pm_lab_stop": (None, ()),
+        "sim_process_start": (None, (u32, u32, u64, ctypes.c_char_p, u32)),
+        "sim_process_exit": (None, (u32,)),
+        "sim_open": (status, (u32, u32, p, p)),
+        "sim_ioctl": (status, (p, u32, u32, ctypes.c_char_p, u32, p, u32, p)),
+        "sim_close": (None, (p,)),
+        "sim_user_engine_open": (u32, (u32, p, p)),
+        "sim_user_engine_close": (u32, (p,)),
+        "sim_user_transaction_begin": (u32, (p, u32)),
+        "sim_user_transaction_commit": (u32, (p,)),
+        "sim_user_transaction_abort": (u32, (p,)),
+        "sim_user_filter_add": (u32, (p, p, p)),
+        "sim_user_filter_delete": (u32, (p, u64)),
+        "sim_connect": (None, (p, p)),
+        "sim_flow_context": (u32, (u64, p, u32)),
+        "sim_flow_close": (None, (u64,)),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(lib, name)
+        function.restype = result
+        function.argtypes = list(arguments)

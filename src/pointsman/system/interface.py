@@ -1,0 +1,74 @@
+"""The seams to the operating system: what only Windows, or the lab, can do for us.
+
+Nothing above this file knows which system it runs on.  `pointsman.lab.system` implements these for the lab
+(the driver on simwfp behind a Unix socket), `pointsman.system.windows` for Windows.  A call here blocks for well under a
+millisecond; none waits for another proxy.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+from pointsman.wire.filters import Filter
+
+
+class DriverError(Exception):
+    """The driver refused an IOCTL.  `status` is the NTSTATUS (lab) or the Windows error it maps to."""
+
+    def __init__(self, call: str, status: int) -> None:
+        super().__init__(f"{call}: 0x{status:08X}")
+        self.call = call
+        self.status = status
+
+
+class Driver(Protocol):
+    """An open handle of the control device `\\\\.\\Pointsman`.  Closing it ends what was registered through it."""
+
+    def control(self, code: int, request: bytes, reply_size: int) -> bytes:
+        """Send one IOCTL.  Returns at most `reply_size` bytes; raises DriverError."""
+
+    def close(self) -> None: ...
+
+
+class FilterEngine(Protocol):
+    """A dynamic session of the WFP filter engine: what it added is gone when it is closed or its process dies."""
+
+    def replace(self, filters: Sequence[Filter]) -> None:
+        """Swap all filters of this session for `filters`, in one transaction.
+
+        Raises:
+            DriverError: the engine refused one; the previous filters still stand.
+        """
+
+    def close(self) -> None: ...
+
+
+class RedirectSource(Protocol):
+    """Tells what a redirected connection was before it reached us."""
+
+    def redirect_context(self, accepted: socket.socket) -> bytes | None:
+        """The bytes our driver attached to an accepted connection; None if nobody redirected it."""
+
+    def redirect_records(self, accepted: socket.socket) -> bytes:
+        """WFP's opaque records of an accepted connection, for `apply_records`; may be empty."""
+
+    def apply_records(self, upstream: socket.socket, records: bytes) -> None:
+        """Mark a socket that is about to connect, so that WFP knows whose connection it carries on."""
+
+
+class System(Protocol):
+    """Everything of the operating system, chosen once in `cli/main.py` and handed down."""
+
+    redirects: RedirectSource
+
+    def open_driver(self) -> Driver: ...
+
+    def open_filter_engine(self) -> FilterEngine: ...
+
+    def app_id(self, path: str) -> bytes:
+        """The WFP app id of a program: lower-case NT path, UTF-16LE, with its terminating NUL."""
+
+    def image_path(self, app_id: bytes) -> str:
+        """The path people know for an app id (with or without NUL): the inverse of `app_id`, but for letter case."""
