@@ -160,7 +160,7 @@ typedef struct pm_status_reply {
     pm_header header;
     uint32_t active_registration; // 0: none, everything passes
     uint32_t state;               // PM_STATE_*
-    uint64_t generation;          // grows with every change of who is active
+    uint64_t generation;          // of the table of registrations: grows with every change
     uint64_t events_written;      // sequence number of the next event
     uint32_t notify_status;       // last NTSTATUS of the process notification,
     uint32_t redirect_status;     // the redirect handle,

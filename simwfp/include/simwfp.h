@@ -37,6 +37,10 @@ void sim_shutdown(void);               // aborts if the driver is loaded or anyt
 NTSTATUS sim_load_driver(PDRIVER_INITIALIZE entry);
 void sim_unload_driver(void);
 
+// Both in one step, with a real clock, for a driver that is linked into the same library.
+NTSTATUS sim_lab_start(void);
+void sim_lab_stop(void);
+
 // Processes.  `start` is 100 ns since 1601.  A pid may be used again once the process object is gone: after its exit and
 // after the last reference of the driver.
 void sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t* image, uint32_t image_bytes);
@@ -45,7 +49,7 @@ uint32_t sim_process_references(uint32_t pid); // the driver's, 0 if there is no
 
 // The control device, as CreateFile, DeviceIoControl and CloseHandle reach it.
 typedef struct sim_file sim_file;
-NTSTATUS sim_open(uint32_t pid, uint32_t access, const uint16_t* name_below, sim_file** file); // access: PM-free 1|2
+NTSTATUS sim_open(uint32_t pid, uint32_t access, const uint16_t* name_below, sim_file** file); // access: FILE_READ_DATA 1, FILE_WRITE_DATA 2
 NTSTATUS sim_ioctl(
     sim_file* file, uint32_t pid, uint32_t code, const void* in, uint32_t in_size, void* out, uint32_t out_size,
     uint32_t* information);

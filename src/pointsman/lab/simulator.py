@@ -88,13 +88,13 @@ class Simulator:
         """Raises OSError if there is no library (`make lib`), DriverError if the driver does not load."""
         self._lib = ctypes.CDLL(str(library))
         _declare(self._lib)
-        status = self._lib.pm_lab_start()
+        status = self._lib.sim_lab_start()
         if status:
             raise DriverError("DriverEntry", status & 0xFFFFFFFF)
 
     def close(self) -> None:
         """Unload the driver; the library aborts the process if it left anything behind."""
-        self._lib.pm_lab_stop()
+        self._lib.sim_lab_stop()
 
     # Processes.
 
@@ -131,8 +131,8 @@ class Simulator:
 
     def open_engine(self, pid: int) -> int:
         engine = ctypes.c_void_p()
-        session = fwpm.dynamic_session("pointsman")
-        _check("FwpmEngineOpen0", self._lib.sim_user_engine_open(pid, ctypes.byref(session), ctypes.byref(engine)))
+        built = fwpm.dynamic_session("pointsman")
+        _check("FwpmEngineOpen0", self._lib.sim_user_engine_open(pid, ctypes.byref(built.session), ctypes.byref(engine)))
         assert engine.value is not None
         return engine.value
 
@@ -202,8 +202,8 @@ def _declare(lib: ctypes.CDLL) -> None:
     p, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     status = ctypes.c_int32
     signatures: dict[str, tuple[object, tuple[object, ...]]] = {
-        "pm_lab_start": (status, ()),
-        "pm_lab_stop": (None, ()),
+        "sim_lab_start": (status, ()),
+        "sim_lab_stop": (None, ()),
         "sim_process_start": (None, (u32, u32, u64, ctypes.c_char_p, u32)),
         "sim_process_exit": (None, (u32,)),
         "sim_open": (status, (u32, u32, p, p)),

@@ -1,0 +1,417 @@
+// The I/O manager, as far as one control device needs it: device, link, security, IRPs.
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct sim_file {
+    FILE_OBJECT object;
+    uint32_t access;
+    int cleaned_up;
+};
+
+static DRIVER_OBJECT sim_driver;
+static DEVICE_OBJECT* sim_device;
+static int sim_device_named;
+static int sim_device_secured;
+static int sim_link;
+static int sim_open_files;
+static int sim_loaded;
+static _Thread_local int sim_irp_completed;
+static _Thread_local int sim_kernel_handles;
+
+NTSTATUS
+IoCreateDevice(
+    PDRIVER_OBJECT driver, ULONG extension_size, PUNICODE_STRING name, ULONG type, ULONG characteristics,
+    BOOLEAN exclusive, PDEVICE_OBJECT* device)
+{
+    (void)extension_size;
+    sim_require_irql(APC_LEVEL, "IoCreateDevice");
+    if (exclusive) {
+        sim_violation("an exclusive device makes a hand-over between two proxies impossible");
+    }
+    if ((characteristics & FILE_DEVICE_SECURE_OPEN) == 0) {
+        sim_misuse("IoCreateDevice without FILE_DEVICE_SECURE_OPEN");
+    }
+    if (sim_fails_now()) {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    if (sim_device != NULL) {
+        return STATUS_OBJECT_NAME_COLLISION;
+    }
+    sim_device = sim_allocate(sizeof(*sim_device));
+    sim_device->DriverObject = driver;
+    sim_device->DeviceType = type;
+    sim_device->Characteristics = characteristics;
+    sim_device->Flags = DO_DEVICE_INITIALIZING;
+    sim_device_named = name != NULL;
+    driver->DeviceObject = sim_device;
+    *device = sim_device;
+    return STATUS_SUCCESS;
+}
+
+VOID
+IoDeleteDevice(PDEVICE_OBJECT device)
+{
+    if (device != sim_device) {
+        sim_misuse("IoDeleteDevice: not the device");
+        return;
+    }
+    if (sim_link) {
+        sim_misuse("IoDeleteDevice: the symbolic link still names the device");
+    }
+    free(sim_device);
+    sim_device = NULL;
+    sim_device_secured = 0;
+}
+
+NTSTATUS
+IoCreateSymbolicLink(PUNICODE_STRING link, PUNICODE_STRING target)
+{
+    (void)link;
+    (void)target;
+    sim_require_irql(PASSIVE_LEVEL, "IoCreateSymbolicLink");
+    if (sim_fails_now()) {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    if (sim_link) {
+        return STATUS_OBJECT_NAME_COLLISION;
+    }
+    if (!sim_device_secured) {
+        sim_misuse("a link was made to a device that everybody may open");
+    }
+    sim_link = 1;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+IoDeleteSymbolicLink(PUNICODE_STRING link)
+{
+    (void)link;
+    sim_require_irql(PASSIVE_LEVEL, "IoDeleteSymbolicLink");
+    if (!sim_link) {
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    }
+    sim_link = 0;
+    return STATUS_SUCCESS;
+}
+
+VOID
+IofCompleteRequest(PIRP irp, CCHAR boost)
+{
+    (void)irp;
+    (void)boost;
+    sim_require_irql(DISPATCH_LEVEL, "IoCompleteRequest");
+    if (sim_irp_completed++ != 0) {
+        sim_misuse("IoCompleteRequest called twice for one IRP");
+    }
+}
+
+// ---- security: kept as calls that can fail; the bytes are tested where they are built ----
+
+NTSTATUS
+RtlCreateSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, ULONG revision)
+{
+    memset(descriptor, 0, sizeof(SECURITY_DESCRIPTOR));
+    ((SECURITY_DESCRIPTOR*)descriptor)->Revision = (UCHAR)revision;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+RtlSetDaclSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, BOOLEAN present, PACL dacl, BOOLEAN defaulted)
+{
+    (void)defaulted;
+    ((SECURITY_DESCRIPTOR*)descriptor)->Dacl = present ? dacl : NULL;
+    ((SECURITY_DESCRIPTOR*)descriptor)->Control = present ? 4 : 0; // SE_DACL_PRESENT
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+RtlCreateAcl(PACL acl, ULONG size, ULONG revision)
+{
+    if (size < sizeof(ACL) || sim_fails_now()) {
+        return STATUS_BUFFER_TOO_SMALL;
+    }
+    memset(acl, 0, size);
+    acl->AclRevision = (UCHAR)revision;
+    acl->AclSize = (USHORT)size;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+RtlAddAccessAllowedAce(PACL acl, ULONG revision, ACCESS_MASK mask, PSID sid)
+{
+    uint32_t sid_size = 8u + 4u * ((const UCHAR*)sid)[1];
+    uint32_t used = sizeof(ACL);
+    UCHAR* bytes = (UCHAR*)acl;
+
+    (void)revision;
+    for (uint32_t i = 0; i < acl->AceCount; i++) {
+        used += (uint32_t)(bytes[used + 2] | bytes[used + 3] << 8);
+    }
+    if (used + 8 + sid_size > acl->AclSize || sim_fails_now()) {
+        return STATUS_BUFFER_TOO_SMALL;
+    }
+    bytes[used + 2] = (UCHAR)(8 + sid_size); // type 0 and flags 0: access allowed, not inherited
+    memcpy(bytes + used + 4, &mask, sizeof(mask));
+    memcpy(bytes + used + 8, sid, sid_size);
+    acl->AceCount++;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+ObOpenObjectByPointer(
+    PVOID object, ULONG attributes, PVOID access_state, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
+    PHANDLE handle)
+{
+    (void)access_state;
+    (void)access;
+    (void)type;
+    sim_require_irql(PASSIVE_LEVEL, "ObOpenObjectByPointer");
+    if ((attributes & OBJ_KERNEL_HANDLE) == 0 || mode != KernelMode) {
+        sim_misuse("ObOpenObjectByPointer: the handle would be open to user mode");
+    }
+    if (sim_fails_now()) {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    sim_kernel_handles++;
+    *handle = object;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+ZwSetSecurityObject(HANDLE handle, SECURITY_INFORMATION information, PSECURITY_DESCRIPTOR descriptor)
+{
+    const SECURITY_DESCRIPTOR* from = descriptor;
+
+    sim_require_irql(PASSIVE_LEVEL, "ZwSetSecurityObject");
+    if (handle != sim_device || sim_fails_now()) {
+        return STATUS_ACCESS_DENIED;
+    }
+    sim_device_secured = (information & DACL_SECURITY_INFORMATION) != 0 && from->Dacl != NULL && from->Dacl->AceCount;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS
+ZwClose(HANDLE handle)
+{
+    (void)handle;
+    sim_require_irql(PASSIVE_LEVEL, "ZwClose");
+    sim_kernel_handles--;
+    return STATUS_SUCCESS;
+}
+
+// ---- IRPs ----
+
+static NTSTATUS
+dispatch(sim_file* file, UCHAR major, uint32_t pid, IRP* irp, IO_STACK_LOCATION* at)
+{
+    NTSTATUS status;
+    PEPROCESS before = sim_enter_process(sim_process_find(pid));
+
+    at->MajorFunction = major;
+    at->DeviceObject = sim_device;
+    at->FileObject = &file->object;
+    irp->CurrentStackLocation = at;
+    irp->RequestorMode = UserMode;
+    sim_irp_completed = 0;
+    status = sim_driver.MajorFunction[major](sim_device, irp);
+    if (sim_irp_completed == 0) {
+        sim_misuse("an IRP of major function 0x%02X was not completed", major);
+    }
+    if (status != irp->IoStatus.Status) {
+        sim_misuse("dispatch returned 0x%08X, the IRP says 0x%08X", (unsigned)status, (unsigned)irp->IoStatus.Status);
+    }
+    (void)sim_enter_process(before);
+    return status;
+}
+
+NTSTATUS
+sim_open(uint32_t pid, uint32_t access, const uint16_t* name_below, sim_file** file)
+{
+    NTSTATUS status;
+    IRP irp = {0};
+    IO_STACK_LOCATION at = {0};
+    size_t length = 0;
+
+    *file = NULL;
+    if (sim_device == NULL || !sim_link || (sim_device->Flags & DO_DEVICE_INITIALIZING) != 0) {
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    }
+    if (sim_process_find(pid) == NULL) {
+        return STATUS_INVALID_HANDLE;
+    }
+    while (name_below != NULL && name_below[length] != 0) {
+        length++;
+    }
+    *file = sim_allocate(sizeof(**file));
+    (*file)->access = access;
+    (*file)->object.DeviceObject = sim_device;
+    (*file)->object.FileName.Buffer = (PWCH)name_below;
+    (*file)->object.FileName.Length = (USHORT)(2 * length);
+    status = dispatch(*file, IRP_MJ_CREATE, pid, &irp, &at);
+    if (!NT_SUCCESS(status)) {
+        free(*file);
+        *file = NULL;
+        return status;
+    }
+    sim_open_files++;
+    return status;
+}
+
+NTSTATUS
+sim_ioctl(
+    sim_file* file, uint32_t pid, uint32_t code, const void* in, uint32_t in_size, void* out, uint32_t out_size,
+    uint32_t* information)
+{
+    NTSTATUS status;
+    IRP irp = {0};
+    IO_STACK_LOCATION at = {0};
+    uint32_t access = code >> 14 & 3;
+    uint32_t buffer_size = in_size > out_size ? in_size : out_size;
+    uint8_t* buffer;
+
+    *information = 0;
+    if (sim_process_find(pid) == NULL) {
+        return STATUS_INVALID_HANDLE;
+    }
+    if ((file->access & access) != access) {
+        return STATUS_ACCESS_DENIED; // the I/O manager's own check
+    }
+    if ((code & 3) != 0) {
+        buffer_size = 0; // not METHOD_BUFFERED: there is no system buffer
+    }
+    buffer = buffer_size == 0 ? NULL : malloc(buffer_size); // exact, so that ASan sees a read past the end
+    if (buffer != NULL) {
+        memset(buffer, 0xA5, buffer_size);
+        if (in_size != 0) {
+            memcpy(buffer, in, in_size);
+        }
+    }
+    irp.AssociatedIrp.SystemBuffer = buffer;
+    at.Parameters.DeviceIoControl.IoControlCode = code;
+    at.Parameters.DeviceIoControl.InputBufferLength = in_size;
+    at.Parameters.DeviceIoControl.OutputBufferLength = out_size;
+    status = dispatch(file, IRP_MJ_DEVICE_CONTROL, pid, &irp, &at);
+    if (irp.IoStatus.Information > out_size) {
+        sim_misuse("an IOCTL of %u bytes room says it wrote %zu", out_size, (size_t)irp.IoStatus.Information);
+    } else if (NT_SUCCESS(status) && irp.IoStatus.Information != 0) {
+        memcpy(out, buffer, irp.IoStatus.Information);
+        *information = (uint32_t)irp.IoStatus.Information;
+    }
+    free(buffer);
+    return status;
+}
+
+void
+sim_cleanup(sim_file* file, uint32_t pid)
+{
+    IRP irp = {0};
+    IO_STACK_LOCATION at = {0};
+
+    if (!file->cleaned_up) {
+        file->cleaned_up = 1;
+        (void)dispatch(file, IRP_MJ_CLEANUP, pid, &irp, &at);
+    }
+}
+
+void
+sim_close(sim_file* file)
+{
+    IRP irp = {0};
+    IO_STACK_LOCATION at = {0};
+
+    sim_cleanup(file, 0);
+    (void)dispatch(file, IRP_MJ_CLOSE, 0, &irp, &at);
+    sim_open_files--;
+    free(file);
+}
+
+// ---- life of the driver ----
+
+NTSTATUS
+sim_load_driver(PDRIVER_INITIALIZE entry)
+{
+    NTSTATUS status;
+    UNICODE_STRING path = RTL_CONSTANT_STRING(L"\\Registry\\Machine\\System\\CurrentControlSet\\Services\\Driver");
+
+    if (sim_loaded) {
+        return STATUS_OBJECT_NAME_COLLISION;
+    }
+    memset(&sim_driver, 0, sizeof(sim_driver));
+    status = entry(&sim_driver, &path);
+    if (!NT_SUCCESS(status)) {
+        sim_device_check_unloaded();
+        sim_engine_check_unloaded();
+        sim_kernel_check_unloaded();
+        return status;
+    }
+    sim_loaded = 1;
+    if (sim_device != NULL) {
+        sim_device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING; // the I/O manager does so after DriverEntry
+    }
+    return status;
+}
+
+void
+sim_unload_driver(void)
+{
+    if (!sim_loaded) {
+        return;
+    }
+    if (sim_open_files != 0) {
+        sim_misuse("unload with %d open handles: Windows would keep the driver in STOP_PENDING", sim_open_files);
+    }
+    sim_driver.DriverUnload(&sim_driver);
+    sim_loaded = 0;
+    sim_device_check_unloaded();
+    sim_engine_check_unloaded();
+    sim_connect_check_unloaded();
+    sim_kernel_check_unloaded();
+}
+
+void
+sim_device_reset(void)
+{
+    if (sim_loaded) {
+        sim_misuse("sim_boot while a driver is loaded");
+    }
+}
+
+void
+sim_device_check_unloaded(void)
+{
+    if (sim_device != NULL) {
+        sim_misuse("the driver is gone and its device is still there");
+    }
+    if (sim_link) {
+        sim_misuse("the driver is gone and its symbolic link is still there");
+    }
+    if (sim_kernel_handles != 0) {
+        sim_misuse("%d kernel handles were left open", sim_kernel_handles);
+    }
+}
+
+void
+sim_boot(const sim_knobs* knobs)
+{
+    static const sim_knobs defaults = {.acquire_sets_block = 1};
+
+    sim_device_reset();
+    sim_settings = knobs == NULL ? defaults : *knobs;
+    sim_faults_reset();
+    sim_kernel_reset();
+    sim_engine_reset();
+    sim_connect_reset();
+}
+
+void
+sim_shutdown(void)
+{
+    if (sim_loaded) {
+        sim_misuse("sim_shutdown while the driver is loaded");
+    }
+    sim_connect_reset();
+    sim_engine_reset();
+    sim_kernel_reset();
+}

@@ -1,0 +1,99 @@
+// Misuse and faults: what a real kernel answers with a bug check, this answers with a message and the end.
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void (*sim_misuse_handler)(const char* message);
+static uint32_t sim_fail_nth;
+static uint32_t sim_call_count;
+static uint32_t sim_violation_count;
+static char sim_violation_text[256];
+
+void
+sim_on_misuse(void (*handler)(const char* message))
+{
+    sim_misuse_handler = handler;
+}
+
+void
+sim_misuse(const char* format, ...)
+{
+    char message[256];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    if (sim_misuse_handler != NULL) {
+        sim_misuse_handler(message);
+        return;
+    }
+    (void)fprintf(stderr, "simwfp: the driver broke a rule of the kernel: %s\n", message);
+    abort();
+}
+
+void
+sim_violation(const char* format, ...)
+{
+    va_list arguments;
+
+    sim_violation_count++;
+    va_start(arguments, format);
+    (void)vsnprintf(sim_violation_text, sizeof(sim_violation_text), format, arguments);
+    va_end(arguments);
+}
+
+uint32_t
+sim_violations(void)
+{
+    return sim_violation_count;
+}
+
+const char*
+sim_last_violation(void)
+{
+    return sim_violation_text;
+}
+
+void
+sim_fail_call(uint32_t nth)
+{
+    sim_fail_nth = nth;
+    sim_call_count = 0;
+}
+
+uint32_t
+sim_calls(void)
+{
+    return sim_call_count;
+}
+
+int
+sim_fails_now(void)
+{
+    uint32_t number = __atomic_add_fetch(&sim_call_count, 1, __ATOMIC_RELAXED);
+
+    return number == sim_fail_nth;
+}
+
+void
+sim_faults_reset(void)
+{
+    sim_fail_call(0);
+    sim_violation_count = 0;
+    sim_violation_text[0] = 0;
+}
+
+void*
+sim_allocate(size_t size)
+{
+    void* block = calloc(1, size);
+
+    if (block == NULL) {
+        (void)fprintf(stderr, "simwfp: out of memory\n");
+        abort();
+    }
+    return block;
+}

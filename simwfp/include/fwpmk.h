@@ -1,0 +1,155 @@
+// WFP management objects: sessions, transactions, providers, sublayers, callouts, filters.
+#ifndef SIM_FWPMK_H
+#define SIM_FWPMK_H
+
+#include "fwptypes.h"
+
+typedef struct FWPM_DISPLAY_DATA0_ {
+    PWSTR name;
+    PWSTR description;
+} FWPM_DISPLAY_DATA0;
+
+typedef struct FWPM_SESSION0_ {
+    GUID sessionKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    UINT32 txnWaitTimeoutInMSec;
+    DWORD processId;
+    PVOID sid;
+    PWSTR username;
+    BOOL kernelMode;
+} FWPM_SESSION0;
+
+#define FWPM_SESSION_FLAG_DYNAMIC 0x00000001
+
+typedef struct FWPM_PROVIDER0_ {
+    GUID providerKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    FWP_BYTE_BLOB providerData;
+    PWSTR serviceName;
+} FWPM_PROVIDER0;
+
+typedef struct FWPM_SUBLAYER0_ {
+    GUID subLayerKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    GUID* providerKey;
+    FWP_BYTE_BLOB providerData;
+    UINT16 weight;
+} FWPM_SUBLAYER0;
+
+typedef struct FWPM_CALLOUT0_ {
+    GUID calloutKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    GUID* providerKey;
+    FWP_BYTE_BLOB providerData;
+    GUID applicableLayer;
+    UINT32 calloutId;
+} FWPM_CALLOUT0;
+
+typedef struct FWPM_FILTER_CONDITION0_ {
+    GUID fieldKey;
+    FWP_MATCH_TYPE matchType;
+    FWP_CONDITION_VALUE0 conditionValue;
+} FWPM_FILTER_CONDITION0;
+
+typedef struct FWPM_ACTION0_ {
+    FWP_ACTION_TYPE type;
+    union {
+        GUID filterType;
+        GUID calloutKey;
+    };
+} FWPM_ACTION0;
+
+#define FWPM_FILTER_FLAG_PERSISTENT 0x00000001
+#define FWPM_FILTER_FLAG_BOOTTIME 0x00000002
+#define FWPM_FILTER_FLAG_HAS_PROVIDER_CONTEXT 0x00000004
+#define FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT 0x00000008
+#define FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED 0x00000010
+#define FWPM_FILTER_FLAG_DISABLED 0x00000020
+#define FWPM_FILTER_FLAG_INDEXED 0x00000040
+
+typedef struct FWPM_FILTER0_ {
+    GUID filterKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    GUID* providerKey;
+    FWP_BYTE_BLOB providerData;
+    GUID layerKey;
+    GUID subLayerKey;
+    FWP_VALUE0 weight;
+    UINT32 numFilterConditions;
+    FWPM_FILTER_CONDITION0* filterCondition;
+    FWPM_ACTION0 action;
+    union {
+        UINT64 rawContext;
+        GUID providerContextKey;
+    };
+    GUID* reserved;
+    UINT64 filterId;
+    FWP_VALUE0 effectiveWeight;
+} FWPM_FILTER0;
+
+typedef enum FWPM_SERVICE_STATE_ {
+    FWPM_SERVICE_STOPPED = 0,
+    FWPM_SERVICE_START_PENDING = 1,
+    FWPM_SERVICE_STOP_PENDING = 2,
+    FWPM_SERVICE_RUNNING = 3,
+} FWPM_SERVICE_STATE;
+
+typedef VOID FWPM_SERVICE_STATE_CHANGE_CALLBACK0_FN(PVOID context, FWPM_SERVICE_STATE state);
+typedef FWPM_SERVICE_STATE_CHANGE_CALLBACK0_FN* FWPM_SERVICE_STATE_CHANGE_CALLBACK0;
+
+#define RPC_C_AUTHN_WINNT 10
+#define FWPM_TXN_READ_ONLY 0x00000001
+
+FWPM_SERVICE_STATE FwpmBfeStateGet0(void);
+NTSTATUS FwpmBfeStateSubscribeChanges0(
+    void* device, FWPM_SERVICE_STATE_CHANGE_CALLBACK0 callback, void* context, HANDLE* change);
+NTSTATUS FwpmBfeStateUnsubscribeChanges0(HANDLE change);
+NTSTATUS FwpmEngineOpen0(PCWSTR server, UINT32 authn, PVOID identity, const FWPM_SESSION0* session, HANDLE* engine);
+NTSTATUS FwpmEngineClose0(HANDLE engine);
+NTSTATUS FwpmTransactionBegin0(HANDLE engine, UINT32 flags);
+NTSTATUS FwpmTransactionCommit0(HANDLE engine);
+NTSTATUS FwpmTransactionAbort0(HANDLE engine);
+NTSTATUS FwpmProviderAdd0(HANDLE engine, const FWPM_PROVIDER0* provider, PSECURITY_DESCRIPTOR sd);
+NTSTATUS FwpmProviderDeleteByKey0(HANDLE engine, const GUID* key);
+NTSTATUS FwpmSubLayerAdd0(HANDLE engine, const FWPM_SUBLAYER0* sublayer, PSECURITY_DESCRIPTOR sd);
+NTSTATUS FwpmSubLayerDeleteByKey0(HANDLE engine, const GUID* key);
+NTSTATUS FwpmCalloutAdd0(HANDLE engine, const FWPM_CALLOUT0* callout, PSECURITY_DESCRIPTOR sd, UINT32* id);
+NTSTATUS FwpmCalloutDeleteByKey0(HANDLE engine, const GUID* key);
+NTSTATUS FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0* filter, PSECURITY_DESCRIPTOR sd, UINT64* id);
+NTSTATUS FwpmFilterDeleteById0(HANDLE engine, UINT64 id);
+
+#endif
+
+DEFINE_GUID(
+    FWPM_LAYER_ALE_CONNECT_REDIRECT_V4, 0xc6e63c8c, 0xb784, 0x4562, 0xaa, 0x7d, 0x0a, 0x67, 0xcf, 0xca, 0xf9, 0xa3);
+DEFINE_GUID(
+    FWPM_LAYER_ALE_CONNECT_REDIRECT_V6, 0x587e54a7, 0x8046, 0x42ba, 0xa0, 0xaa, 0xb7, 0x16, 0x25, 0x0f, 0xc7, 0xfd);
+DEFINE_GUID(
+    FWPM_LAYER_ALE_AUTH_CONNECT_V4, 0xc38d57d1, 0x05a7, 0x4c33, 0x90, 0x4f, 0x7f, 0xbc, 0xee, 0xe6, 0x0e, 0x82);
+DEFINE_GUID(
+    FWPM_LAYER_ALE_AUTH_CONNECT_V6, 0x4a72393b, 0x319f, 0x44bc, 0x84, 0xc3, 0xba, 0x54, 0xdc, 0xb3, 0xb6, 0xb4);
+DEFINE_GUID(
+    FWPM_SUBLAYER_UNIVERSAL, 0xeebecc03, 0xced4, 0x4380, 0x81, 0x9a, 0x27, 0x34, 0x39, 0x7b, 0x2b, 0x74);
+DEFINE_GUID(
+    FWPM_CONDITION_ALE_APP_ID, 0xd78e1e87, 0x8644, 0x4ea5, 0x94, 0x37, 0xd8, 0x09, 0xec, 0xef, 0xc9, 0x71);
+DEFINE_GUID(
+    FWPM_CONDITION_IP_PROTOCOL, 0x3971ef2b, 0x623e, 0x4f9a, 0x8c, 0xb1, 0x6e, 0x79, 0xb8, 0x06, 0xb9, 0xa7);
+DEFINE_GUID(
+    FWPM_CONDITION_IP_REMOTE_ADDRESS, 0xb235ae9a, 0x1d64, 0x49b8, 0xa4, 0x4c, 0x5f, 0xf3, 0xd9, 0x09, 0x50, 0x45);
+DEFINE_GUID(
+    FWPM_CONDITION_IP_REMOTE_PORT, 0xc35a604d, 0xd22b, 0x4e1a, 0x91, 0xb4, 0x68, 0xf6, 0x74, 0xee, 0x67, 0x4b);
+DEFINE_GUID(
+    FWPM_CONDITION_IP_LOCAL_ADDRESS, 0xd9ee00de, 0xc1ef, 0x4617, 0xbf, 0xe3, 0xff, 0xd8, 0xf5, 0xa0, 0x89, 0x57);
+DEFINE_GUID(
+    FWPM_CONDITION_IP_LOCAL_PORT, 0x0c1ba1af, 0x5765, 0x453f, 0xaf, 0x22, 0xa8, 0xf7, 0x91, 0xac, 0x77, 0x5b);
+DEFINE_GUID(
+    FWPM_CONDITION_FLAGS, 0x632ce23b, 0x5167, 0x435c, 0x86, 0xd7, 0xe9, 0x03, 0x68, 0x4a, 0xa8, 0x0c);
+DEFINE_GUID(
+    FWPM_CONDITION_IP_DESTINATION_ADDRESS_TYPE, 0x1ec1b7c9, 0x4eea, 0x4f5e, 0xb9, 0xef, 0x76, 0xbe, 0xaa, 0xaf, 0x17, 0xee);
+DEFINE_GUID(
+    FWPM_CONDITION_ALE_ORIGINAL_APP_ID, 0x0e6cd086, 0xe1fb, 0x4212, 0x84, 0x2f, 0x8a, 0x9f, 0x99, 0x3f, 0xb3, 0xf6);

@@ -1,0 +1,20 @@
+// The library as a running machine: real time, and the driver that was linked with it.
+#include "simwfp.h"
+
+DRIVER_INITIALIZE DriverEntry;
+
+NTSTATUS
+sim_lab_start(void)
+{
+    static const sim_knobs knobs = {.acquire_sets_block = 1, .classify_irql = DISPATCH_LEVEL, .real_clock = 1};
+
+    sim_boot(&knobs);
+    return sim_load_driver(DriverEntry);
+}
+
+void
+sim_lab_stop(void)
+{
+    sim_unload_driver();
+    sim_shutdown();
+}
