@@ -61,7 +61,8 @@ class RedirectSource(Protocol):
 class System(Protocol):
     """Everything of the operating system, chosen once in `cli/main.py` and handed down."""
 
-    redirects: RedirectSource
+    @property
+    def redirects(self) -> RedirectSource: ...
 
     def open_driver(self) -> Driver: ...
 

@@ -1,0 +1,36 @@
+# Everything a contributor types.  Each target sets up what it needs; .venv is the only place that is written outside build/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help demo test lint types lib driver clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml hatch_build.py Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+lib: $(STAMP) ## the driver on simwfp, as the lab's library
+	@$(BIN)/python tools/native.py lab
+
+driver: $(STAMP) ## pointsman.sys and .pdb for x64 and ARM64, in build/driver
+	@$(BIN)/python tools/native.py driver
+
+demo: lib ## the main job on real programs, in twenty seconds
+	@$(BIN)/pointsman demo
+
+test: lib driver ## every test that this machine can run
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff (check and format) and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy tests tools
+
+clean: ## removes what was built
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache src/pointsman/lab/_native

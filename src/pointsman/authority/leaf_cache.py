@@ -1,0 +1,104 @@
+"""Ready TLS server contexts, one for each set of names and ALPN, so that a leaf is issued once and not per connection.
+
+Safe to call from threads: issuing costs about a millisecond, mostly in loading the result, and callers keep it off
+the event loop.  One leaf key serves the whole run (it never outlives the process), since making keys is what
+costs.  Bounded, least recently used out first.
+
+CPython loads certificates from files only (python/cpython#129216), so each leaf passes through a private temporary
+file that is gone before `get` returns.  The day CPython loads them from memory, `_context` loses its file.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from threading import Lock
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+from pointsman.authority.issue import Root, issue_leaf
+
+CAPACITY = 1024  # contexts; one takes about 100 KiB in OpenSSL
+RENEW_BEFORE_END = timedelta(days=10)
+
+Key = tuple[tuple[str, ...], str | None]
+
+
+class LeafCache:
+    def __init__(
+        self,
+        root: Root,
+        *,
+        now: Callable[[], datetime],
+        serial: Callable[[], int] = x509.random_serial_number,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._root = root
+        self._now = now
+        self._serial = serial
+        self._capacity = capacity
+        self._key = generate_private_key(SECP256R1())
+        self._key_pem = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        self._ready: OrderedDict[Key, tuple[datetime, ssl.SSLContext]] = OrderedDict()
+        self._lock = Lock()
+        self.issued = 0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def cached(self, names: tuple[str, ...], alpn: str | None) -> ssl.SSLContext | None:
+        """What is there already; never issues.  Waits only while another thread issues."""
+        with self._lock:
+            return self._look_up((names, alpn))
+
+    def get(self, names: tuple[str, ...], alpn: str | None) -> ssl.SSLContext:
+        """Raises ValueError if no name can be in a certificate, OSError if there is no room for the file."""
+        # The lock covers the issuing too: a page that opens six connections to one host needs one leaf.
+        with self._lock:
+            found = self._look_up((names, alpn))
+            if found is not None:
+                return found
+            certificate = issue_leaf(
+                self._root, names, self._key.public_key(), now=self._now(), serial=self._serial()
+            )
+            context = self._context(certificate, alpn)
+            self._ready[names, alpn] = (certificate.not_valid_after_utc - RENEW_BEFORE_END, context)
+            self.issued += 1
+            while len(self._ready) > self._capacity:
+                self._ready.popitem(last=False)
+            return context
+
+    def _look_up(self, key: Key) -> ssl.SSLContext | None:
+        found = self._ready.get(key)
+        if found is None:
+            return None
+        good_until, context = found
+        if self._now() >= good_until:
+            del self._ready[key]
+            return None
+        self._ready.move_to_end(key)
+        return context
+
+    def _context(self, certificate: x509.Certificate, alpn: str | None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A ticket that the app has not read when it closes makes its kernel send RST instead of FIN.
+        context.num_tickets = 0
+        if alpn is not None:
+            context.set_alpn_protocols([alpn])
+        handle, name = tempfile.mkstemp(prefix="pointsman-leaf-")  # 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self._key_pem + certificate.public_bytes(serialization.Encoding.PEM))
+            context.load_cert_chain(name)
+        finally:
+            os.unlink(name)
+        return context

@@ -1,0 +1,70 @@
+"""The command line: which commands there are, and how each of them ends.
+
+The operating system is chosen here and nowhere else.  A person's mistake ends in four lines and the exit status of that
+mistake; a bug of ours ends in one line and status 70, with the traceback if POINTSMAN_DEBUG is set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from pointsman import __version__
+from pointsman.cli.demo import demo
+from pointsman.cli.lab import lab
+from pointsman.cli.run import run
+from pointsman.errors import Exit, PointsmanError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pointsman")
+def cli() -> None:
+    """A transparent proxy: the driver decides what happens to a connection, the proxy how it is handled.
+
+    \b
+    pointsman demo                              see the whole path at work, in twenty seconds
+    pointsman lab -- curl https://example.com/  see what one program says on the network
+    """
+
+
+cli.add_command(demo)
+cli.add_command(lab)
+cli.add_command(run)
+
+
+def main() -> None:
+    try:
+        cli.main(standalone_mode=False)
+    except PointsmanError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone; a second complaint at shutdown helps nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.FAILED)
+    except Exception as error:  # the last line of defence: never a traceback in a user's face
+        if os.environ.get("POINTSMAN_DEBUG"):
+            traceback.print_exc()
+        click.echo(
+            str(
+                PointsmanError(
+                    "internal error, a bug of Pointsman",
+                    code="PM900",
+                    seen=f"{type(error).__name__}: {error}",
+                    effect="this command ended; connections that need it go direct (fail open)",
+                    do="run it again with POINTSMAN_DEBUG=1 and report what it prints",
+                )
+            ),
+            err=True,
+        )
+        sys.exit(Exit.INTERNAL)

@@ -1,0 +1,82 @@
+"""`pointsman run`: the proxy in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pointsman.cli import options
+from pointsman.control.policy_file import load_policy
+from pointsman.control.proxy import Ready, run_proxy
+from pointsman.control.settings import Settings
+from pointsman.errors import Exit, PointsmanError
+from pointsman.policy.load import default_policy
+from pointsman.system.interface import System
+
+
+@click.command(short_help="run the proxy in the foreground")
+@options.policy
+@options.upstream_ca
+@options.flows
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses")
+@click.option("--ca", "ca_dir", type=options.PATH, metavar="DIR", help="where our certificate authority is kept")
+@click.option("--json", "as_json", is_flag=True, help="on standard output: one JSON object a line, readiness first")
+def run(
+    policy: Path | None,
+    upstream_ca: tuple[Path, ...],
+    flows: Path | None,
+    port: int,
+    ca_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Register with the driver and handle what it redirects, until SIGINT or SIGTERM.
+
+    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver.
+    """
+    settings = Settings(
+        policy=load_policy(policy) if policy else default_policy(),
+        ca_dir=ca_dir or default_ca_dir(),
+        port=port,
+        upstream_ca=upstream_ca,
+        flow_file=flows,
+        print_flows=not as_json,
+        json_flows=as_json,
+    )
+    asyncio.run(run_proxy(settings, choose_system(), lambda ready: announce(ready, as_json=as_json)))
+
+
+def announce(ready: Ready, *, as_json: bool) -> None:
+    endpoints = [f"{address}:{port}" for address, port in filter(None, (ready.endpoints.v4, ready.endpoints.v6))]
+    if as_json:
+        text = json.dumps({"ready": endpoints, "registration": ready.registration, "root": str(ready.root_pem)})
+    else:
+        text = f"pointsman: ready on {' and '.join(endpoints)}, registration {ready.registration}, CA {ready.root_pem}"
+    print(text, flush=True)
+
+
+def choose_system() -> System:
+    """The one place that knows which operating system this is."""
+    if sys.platform == "linux" and os.environ.get("POINTSMAN_LAB"):
+        from pointsman.lab.system import LabSystem
+
+        return LabSystem()
+    raise PointsmanError(
+        "there is no driver to register with",
+        code="PM701",
+        seen=f"{sys.platform}, outside a lab",
+        effect="nothing is intercepted; connections go direct (fail open)",
+        do="`pointsman lab -- COMMAND` starts a driver, a proxy and a program on Linux; Windows is not supported yet",
+        status=Exit.DRIVER_MISSING,
+    )
+
+
+def default_ca_dir() -> Path:
+    """Per user, where the system keeps data of programs (XDG Base Directory Specification; %LOCALAPPDATA%)."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "Pointsman" / "ca"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pointsman" / "ca"

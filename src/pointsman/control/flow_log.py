@@ -1,0 +1,112 @@
+"""Write flow records: JSON lines for programs, one line of text for people.
+
+Each record is one write to a file opened for appending, so two proxies (a hand-over) can share the file and a reader
+never sees half a line of one inside the other.  A log that cannot be written costs the record, never the traffic;
+lost ones are counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TextIO
+
+import msgspec
+
+from pointsman.engine.flow_record import FlowRecord
+from pointsman.errors import Exit, PointsmanError
+
+_encoder = msgspec.json.Encoder()
+
+
+class FlowLog:
+    def __init__(self, file: Path | None = None, stream: TextIO | None = None, *, json: bool = False) -> None:
+        """On `stream` for people, or as JSON lines.  Raises PointsmanError PM453 if the file cannot be opened."""
+        self._stream = stream
+        self._json = json
+        self._handle = _open(file) if file is not None else None
+        self.written = 0
+        self.lost = 0
+
+    def write(self, record: FlowRecord) -> None:
+        self.written += 1
+        if self._handle is not None:
+            handle = self._handle
+            self._try(lambda: os.write(handle, json_line(record)))
+        if self._stream is not None:
+            stream = self._stream
+            self._try(lambda: print(self._line(stream, record), file=stream, flush=True))
+
+    def close(self) -> None:
+        """Closing twice is harmless."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _line(self, stream: TextIO, record: FlowRecord) -> str:
+        return json_line(record).decode().rstrip() if self._json else _in(stream.encoding, human_line(record))
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except (OSError, ValueError):  # a full disk, a closed pipe; a closed stream, a path that is no Unicode
+            self.lost += 1
+
+
+def json_line(record: FlowRecord) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def human_line(record: FlowRecord) -> str:
+    """`curl[4711] https GET example.com/path → 200  ↑86 ↓1256  23 ms  inspect (default)`"""
+    where = record.host or record.address
+    if record.port not in (80, 443) or record.host is None:
+        where = f"[{where}]:{record.port}" if ":" in where else f"{where}:{record.port}"
+    what = f"{record.method} {where}{record.path}" if record.method else where
+    if record.path and record.path.startswith("http"):  # a request in absolute form
+        what = f"{record.method} {record.path}"
+    status = f" → {record.status}" if record.status is not None else ""
+    decision = f"{record.decision} ({record.rule})" if record.decision else "undecided"
+    parts = [
+        f"{app_name(record.app)}[{record.pid}] {record.protocol} {what}{status}",
+        f"↑{record.bytes_up} ↓{record.bytes_down}",
+        f"{record.duration_ms:.0f} ms",
+        decision,
+    ]
+    parts += [f"! {text}" for text in (record.error,) if text]
+    parts += [f"({text})" for text in (record.note,) if text]
+    return _printable("  ".join(parts))
+
+
+def app_name(path: str | None) -> str:
+    if path is None:
+        return "?"
+    return (PureWindowsPath(path) if "\\" in path else PurePosixPath(path)).name or path
+
+
+def _in(encoding: str | None, text: str) -> str:
+    """What a terminal of this encoding can show; the arrows are not in every one."""
+    if encoding is None or encoding.lower().replace("-", "") == "utf8":
+        return text
+    return text.replace("→", "->").replace("↑", "+").replace("↓", "-").encode(encoding, "replace").decode(encoding)
+
+
+def _printable(text: str) -> str:
+    """What peers sent must not move the cursor of whoever reads it."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise PointsmanError(
+            f"cannot write the flow log {path}",
+            code="PM453",
+            seen=(error.strerror or str(error)).lower(),
+            effect="the proxy does not start; nothing is intercepted (fail open)",
+            do="name a file in a directory that exists and can be written",
+            status=Exit.BAD_FILE,
+        ) from error

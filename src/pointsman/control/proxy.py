@@ -1,0 +1,108 @@
+"""One run of the proxy: put the parts together, keep them going, take them apart so that no connection is lost.
+
+Up:   what may fail for reasons a person can mend (files, port), then registering: from then on apps depend on us.
+Down: withdraw, so that new connections go direct; drain those that are here; close what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from pointsman.authority.leaf_cache import LeafCache
+from pointsman.authority.root_store import load_or_create_root, root_path
+from pointsman.control.flow_log import FlowLog
+from pointsman.control.registration import Registration
+from pointsman.control.settings import Settings
+from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.server.connection_task import Services
+from pointsman.server.limits import Counters
+from pointsman.server.listener import listen
+from pointsman.server.server import Server, mint_threads
+from pointsman.server.upstream_tls import UpstreamContexts
+from pointsman.system.interface import System
+from pointsman.wire.abi import Endpoints
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The proxy is registered and accepts."""
+
+    endpoints: Endpoints
+    registration: int
+    root_pem: Path
+    """The public root certificate, to be trusted by apps."""
+    counters: Counters
+    """Live: they count on."""
+    stop: Callable[[], None]
+    """What a signal does: withdraw, drain, return."""
+
+
+async def run_proxy(
+    settings: Settings, system: System, on_ready: Callable[[Ready], None], *, out: TextIO = sys.stdout
+) -> None:
+    """Run until SIGTERM or SIGINT (or `Ready.stop`).
+
+    Raises:
+        PointsmanError: it could not start.
+    """
+    stop = asyncio.Event()
+    with ExitStack() as stack:
+        root = load_or_create_root(settings.ca_dir)
+        upstream_tls = UpstreamContexts(settings.upstream_ca)
+        printing = settings.print_flows or settings.json_flows
+        flows = FlowLog(settings.flow_file, out if printing else None, json=settings.json_flows)
+        stack.callback(flows.close)
+        threads = stack.enter_context(mint_threads())
+        listeners = listen(settings.port)
+        stack.callback(listeners.close)
+        registration = Registration(system, settings.policy, listeners.endpoints, lease_ms=settings.lease_ms)
+        stack.callback(registration.close)
+
+        leaves = LeafCache(root, now=lambda: datetime.now(UTC))
+        services = Services(system.redirects, leaves, threads, flows.write)
+        limits = settings.limits
+        engine = EngineSettings(settings.policy, upstream_tls, limits.idle_timeout, limits.dial_timeout)
+        server = Server(system, engine, services, limits)
+
+        registration.open()
+        stack.enter_context(_signals_set(stop))
+        async with asyncio.TaskGroup() as group:
+            beat = group.create_task(registration.keep())
+            serving = group.create_task(server.serve(listeners.sockets, stop))
+            on_ready(
+                Ready(
+                    listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set
+                )
+            )
+            await stop.wait()
+            beat.cancel()
+            registration.close()
+            await serving
+
+
+@contextmanager
+def _signals_set(stop: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop` while this is entered."""
+    loop = asyncio.get_running_loop()
+    previous = {}
+    try:
+        for number in _SIGNALS:
+            # Not loop.add_signal_handler, which Windows does not have; both systems wake the loop for this one.
+            previous[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    except ValueError:
+        pass  # not the main thread (a test, an embedder): then `Ready.stop` is the way
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,35 @@
+"""Everything an operator may choose for one run of the proxy, as one checked value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pointsman.policy.rules import Policy
+from pointsman.server.limits import Limits
+from pointsman.wire.abi import LEASE_DEFAULT_MS, LEASE_MAX_MS, LEASE_MIN_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    policy: Policy
+    ca_dir: Path
+    """Where the root lives; made on the first run."""
+    port: int = 0
+    """On 127.0.0.1 and ::1; 0 lets the system choose, for each its own."""
+    upstream_ca: tuple[Path, ...] = ()
+    """PEM files with roots trusted upstream, besides those of the system."""
+    flow_file: Path | None = None
+    """Flow records as JSON lines, appended."""
+    print_flows: bool = False
+    """Flow records on the output of `run_proxy`, for people."""
+    json_flows: bool = False
+    """The same as JSON lines."""
+    lease_ms: int = LEASE_DEFAULT_MS
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} is not in 0..65535")
+        if not LEASE_MIN_MS <= self.lease_ms <= LEASE_MAX_MS:
+            raise ValueError(f"a lease of {self.lease_ms} ms is not in {LEASE_MIN_MS}..{LEASE_MAX_MS}")

@@ -1,0 +1,283 @@
+"""The stack of one connection: peek → policy → relay or interception, and a record at the end.
+
+Sans-I/O: events and the time come in, commands go out.  It decides when to dial, when enough is known for the policy,
+which layer carries the bytes, and when it is over.  It must not know what a socket is.
+
+    PEEKING ──▶ DECIDED ──▶ RUNNING ──▶ CLOSING          (a block, an error, a stop lead to CLOSING from anywhere)
+       │  what the app says     │ upstream connected
+       └─ or that the origin speaks first
+
+Dialling begins at once unless a rule that may still apply blocks: then nothing leaves the machine until the app has
+spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import assert_never
+
+from pointsman.engine.commands import Abort, Close, Command, Dial, Pause, Report, Resume
+from pointsman.engine.events import (
+    Congested,
+    Connected,
+    ConnectFailed,
+    Drained,
+    Ended,
+    Event,
+    LeafFailed,
+    LeafReady,
+    Lost,
+    Received,
+    Side,
+    Stopping,
+)
+from pointsman.engine.flow_record import Flow
+from pointsman.engine.http1 import Http1Observer
+from pointsman.engine.interception import HTTP1, Interception, UpstreamTls
+from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
+from pointsman.engine.record_maker import RecordMaker
+from pointsman.engine.relay import Relay
+from pointsman.policy.decision import Action, Decision
+from pointsman.policy.match import UNKNOWN, Host, evaluate, possible
+from pointsman.policy.match import Connection as Subject
+from pointsman.policy.rules import Policy, Protocol
+
+HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    policy: Policy
+    upstream_tls: UpstreamTls
+    idle_timeout: float = 600.0  # seconds without a byte
+    dial_timeout: float = 20.0  # seconds
+    close_timeout: float = 60.0  # seconds for the last bytes to leave
+
+
+class _Stage(Enum):
+    PEEKING = auto()
+    DECIDED = auto()
+    RUNNING = auto()
+    CLOSING = auto()
+
+
+class Connection:
+    def __init__(self, flow: Flow, settings: Settings) -> None:
+        self._flow = flow
+        self._settings = settings
+        self._stage = _Stage.PEEKING
+        self._peek = Peek()
+        self._peeked = Peeked(b"")
+        self._held = bytearray()
+        self._downstream_ended = False
+        self._dialled = False
+        self._connected = False
+        self._decision: Decision | None = None
+        self._layer: Relay | Interception | None = None
+        self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
+        self._records = RecordMaker(flow)
+        self._active = 0.0
+        self._stage_deadline: float | None = None
+        """Of the quiet peek, the dial, or the closing."""
+
+    def start(self, now: float) -> list[Command]:
+        self._active = now
+        self._records.start(now)
+        decisions = possible(self._settings.policy, self._subject(UNKNOWN))
+        if len(decisions) == 1 and decisions[0].action is not Action.INSPECT:
+            return self._decide(Peeked(b""), now)  # nothing it might say changes this, so nobody reads it
+        if any(decision.action is Action.BLOCK for decision in decisions):
+            self._stage_deadline = now + PEEK_TIMEOUT
+            return []
+        return self._dial(now)
+
+    @property
+    def deadline(self) -> float:
+        """When to call `tick`, at the latest.  Moves later as bytes flow; it costs nothing to tick too early."""
+        if self._stage is _Stage.CLOSING:
+            return self._stage_deadline or 0.0
+        deadline = self._active + self._settings.idle_timeout
+        others = (
+            self._stage_deadline,
+            self._peek.deadline,
+            self._layer.handshake_deadline if self._layer is not None else None,
+        )
+        for other in others:
+            if other is not None and other < deadline:
+                deadline = other
+        return deadline
+
+    @property
+    def closing(self) -> bool:
+        return self._stage is _Stage.CLOSING
+
+    def handle(self, event: Event, now: float) -> Sequence[Command]:
+        if self._stage is _Stage.CLOSING:
+            return ()
+        match event:
+            case Received(side, data):
+                self._active = now
+                return self._received(side, data, now)
+            case Ended(side):
+                self._active = now
+                return self._ended(side, now)
+            case Congested(side):
+                return self._pause(side.other, "congestion")
+            case Drained(side):
+                return self._resume(side.other, "congestion")
+            case Connected():
+                self._active = now
+                return self._upstream_connected(now)
+            case ConnectFailed(error):
+                return self._over(now, f"dial: {error}", Abort())
+            case LeafReady(context):
+                assert isinstance(self._layer, Interception), "only an interception asks for a leaf"
+                return self._after(self._layer.leaf_ready(context, now), now)
+            case LeafFailed(error):
+                assert isinstance(self._layer, Interception), "only an interception asks for a leaf"
+                return self._after(self._layer.leaf_failed(error), now)
+            case Lost(side, error):
+                return self._over(now, f"{side.value} lost: {error}", Abort())
+            case Stopping():
+                return self._over(now, "the proxy stopped", Abort())
+            case _:
+                assert_never(event)
+
+    def tick(self, now: float) -> Sequence[Command]:
+        """Harmless at any time."""
+        if now < self.deadline:
+            return ()
+        if self._stage is _Stage.CLOSING:
+            self._stage_deadline = now + self._settings.close_timeout
+            return (Abort(),)
+        if now >= self._active + self._settings.idle_timeout:
+            return self._over(now, f"idle for {self._settings.idle_timeout:g} s", Abort())
+        if self._layer is not None and self._layer.handshake_deadline is not None:
+            assert isinstance(self._layer, Interception), "only an interception shakes hands"
+            return self._after(self._layer.handshake_late(), now)
+        if self._dialled and not self._connected and now >= (self._stage_deadline or 0.0):
+            return self._over(now, f"dial: no answer within {self._settings.dial_timeout:g} s", Abort())
+        peeked = self._peek.tick(now)
+        if peeked is not None:
+            return self._decide(peeked, now)
+        return self._dial(now)  # the app is silent: perhaps the origin speaks first
+
+    # Peeking and deciding.
+
+    def _received(self, side: Side, data: bytes, now: float) -> list[Command]:
+        if self._layer is not None:
+            return self._after(self._layer.receive(side, data, now), now)
+        if side is Side.UPSTREAM:  # it speaks first, so whatever the app has sent is not a whole TLS or HTTP request
+            return [*self._decide(self._peek.give_up(), now), *self.handle(Received(side, data), now)]
+        if self._stage is _Stage.PEEKING:
+            if not self._dialled:
+                self._stage_deadline = None  # not silent: the peek's own deadline holds now
+            peeked = self._peek.receive(data, now)
+            return self._decide(peeked, now) if peeked is not None else []
+        self._held += data
+        return self._pause(Side.DOWNSTREAM, "dial") if len(self._held) >= HELD_LIMIT else []
+
+    def _ended(self, side: Side, now: float) -> list[Command]:
+        if self._layer is not None:
+            return self._after(self._layer.end(side, now), now)
+        if side is Side.UPSTREAM:
+            return [*self._decide(self._peek.give_up(), now), *self.handle(Ended(side), now)]
+        self._downstream_ended = True
+        return self._decide(self._peek.give_up(), now) if self._stage is _Stage.PEEKING else []
+
+    def _decide(self, peeked: Peeked, now: float) -> list[Command]:
+        self._peeked = peeked
+        self._held += peeked.held
+        self._peek.deadline = None
+        self._decision = evaluate(self._settings.policy, self._subject(peeked.host))
+        self._records.decided(self._decision, peeked)
+        self._stage = _Stage.DECIDED
+        if self._decision.action is Action.BLOCK:
+            return self._over(now, None, Abort())
+        return self._run(now) if self._connected else self._dial(now)
+
+    def _subject(self, host: str | Host | None) -> Subject:
+        address, port = self._flow.original_destination
+        return Subject(self._flow.app, Protocol.TCP, address, port, host)
+
+    # Dialling and carrying.
+
+    def _dial(self, now: float) -> list[Command]:
+        if self._dialled:
+            return []
+        self._dialled = True
+        self._stage_deadline = now + self._settings.dial_timeout
+        return [Dial()]
+
+    def _upstream_connected(self, now: float) -> list[Command]:
+        self._connected = True
+        self._stage_deadline = None
+        return self._run(now) if self._stage is _Stage.DECIDED else []
+
+    def _run(self, now: float) -> list[Command]:
+        self._stage = _Stage.RUNNING
+        held, self._held = bytes(self._held), bytearray()
+        self._layer = self._choose_layer(now)
+        commands = self._resume(Side.DOWNSTREAM, "dial")
+        if isinstance(self._layer, Interception):
+            commands += self._after(self._layer.start(), now)
+        if held and not self.closing:
+            commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
+        if self._downstream_ended and not self.closing:
+            commands += self._after(self._layer.end(Side.DOWNSTREAM, now), now)
+        return commands
+
+    def _choose_layer(self, now: float) -> Relay | Interception:
+        assert self._decision is not None, "a layer follows a decision"
+        peeked = self._peeked
+        if self._decision.action is not Action.INSPECT:
+            return Relay()
+        if peeked.head is not None:
+            return Relay(Http1Observer())
+        if peeked.hello is None:
+            return Relay()
+        alpn = peeked.hello.alpn
+        if alpn and HTTP1 not in alpn:
+            self._records.note = f"not decrypted: the app offers only {', '.join(alpn)[:100]}"
+            return Relay()
+        name = peeked.hello.server_name or str(self._flow.original_destination[0])
+        return Interception(name, (HTTP1,) if alpn else (), self._settings.upstream_tls, now)
+
+    def _after(self, commands: list[Command], now: float) -> list[Command]:
+        """What follows from what the layer did: pauses in one place, records, and the end."""
+        layer = self._layer
+        assert layer is not None, "only a layer's commands come here"
+        result: list[Command] = []
+        for command in commands:
+            if isinstance(command, Pause):
+                result += self._pause(command.side, "layer")
+            elif isinstance(command, Resume):
+                result += self._resume(command.side, "layer")
+            else:
+                result.append(command)
+        result += [Report(record) for record in self._records.exchanges(layer)]
+        if layer.failure is not None:
+            result += self._over(now, layer.failure, Close())
+        elif layer.finished:
+            result += self._over(now, None, Close())
+        return result
+
+    def _pause(self, side: Side, why: str) -> list[Command]:
+        reasons = self._paused_for[side]
+        was_paused = bool(reasons)
+        reasons.add(why)
+        return [] if was_paused else [Pause(side)]
+
+    def _resume(self, side: Side, why: str) -> list[Command]:
+        reasons = self._paused_for[side]
+        was_paused = bool(reasons)
+        reasons.discard(why)
+        return [Resume(side)] if was_paused and not reasons else []
+
+    def _over(self, now: float, error: str | None, how: Close | Abort) -> list[Command]:
+        self._stage = _Stage.CLOSING
+        self._stage_deadline = now + self._settings.close_timeout
+        self._held.clear()
+        return [*(Report(record) for record in self._records.finish(self._layer, now, error)), how]

@@ -1,0 +1,51 @@
+"""What is said about a flow once it is over: one record per HTTP exchange, or one per connection if there was none.
+
+A plain value; where it is written is decided in `control`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pointsman.policy.match import Address
+
+PATH_LIMIT = 2048  # characters; a longer path is cut
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is known of a redirected connection before it has said a word."""
+
+    id: int
+    time: float
+    """When it reached us: seconds since 1970, UTC."""
+    app: str | None
+    pid: int
+    original_destination: tuple[Address, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRecord:
+    flow: int
+    time: float
+    """Start of the exchange or connection: seconds since 1970, UTC."""
+    app: str | None
+    pid: int
+    address: str
+    """Of the original destination, as are `port`."""
+    port: int
+    host: str | None
+    decision: str | None
+    """An `Action`; None if the connection ended before there was one."""
+    rule: str | None
+    protocol: str
+    """tls, http/1.1, https (HTTP inside TLS that we opened) or tcp."""
+    method: str | None = None
+    path: str | None = None
+    status: int | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration_ms: float = 0.0
+    error: str | None = None
+    note: str | None = None
+    """Something a reader should know that is no error."""

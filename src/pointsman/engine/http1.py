@@ -1,0 +1,322 @@
+"""Watch HTTP/1 go by: whole exchanges come out, the bytes themselves are never touched.
+
+It is fed copies of both directions and may stop at any time (a parse error, an upgrade, a bound): then it has seen
+what it has seen, and the traffic goes on without it.  It must not know whether the bytes travelled inside TLS.
+
+httptools (llhttp) reads the messages.  Two things it cannot know are added here: that a response answers HEAD and so
+has no body, and that a request with `Upgrade` goes on as HTTP if the server declined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import httptools
+
+from pointsman.engine.events import Side
+from pointsman.engine.flow_record import PATH_LIMIT
+from pointsman.wire.http_head import host_of_authority
+
+HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
+PIPELINE_LIMIT = 100  # requests without their response
+BYTEWISE_LIMIT = 64 * 1024  # bytes before a pipelined response to HEAD, which must be cut out exactly
+PENDING_LIMIT = 64 * 1024  # bytes after a request that asked for an upgrade
+FINISHED_LIMIT = 10_000  # exchanges nobody took
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its response.  The bytes of a connection add up: each belongs to the exchange it came with."""
+
+    method: str
+    path: str
+    """The request target as sent, at most PATH_LIMIT characters."""
+    host: str | None
+    status: int | None
+    bytes_up: int
+    bytes_down: int
+    started: float
+    ended: float
+    error: str | None = None
+
+
+class _Framing(Enum):
+    """How a response says where it ends."""
+
+    UNTIL_CLOSE = auto()
+    EXPLICIT = auto()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request on its way and what has come back so far."""
+
+    started: float
+    method: str = ""
+    target: bytes = b""
+    host: str | None = None
+    status: int | None = None
+    framing: _Framing = _Framing.UNTIL_CLOSE
+
+
+class Http1Observer:
+    def __init__(self) -> None:
+        self.seen_request = False
+        self._now = 0.0
+        self._watching = True
+        self._requests = _Requests(self)
+        self._responses = _Responses(self)
+        self._open: deque[_Open] = deque()
+        self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self._unaccounted = {Side.DOWNSTREAM: 0, Side.UPSTREAM: 0}
+
+    def receive(self, side: Side, data: bytes, now: float) -> None:
+        """`side` is where the bytes came from."""
+        if not data:
+            return
+        self._now = now
+        self._unaccounted[side] += len(data)
+        if not self._watching:
+            return
+        try:
+            if side is Side.DOWNSTREAM:
+                self._requests.feed(data)
+            else:
+                self._responses.feed(data)
+        except httptools.HttpParserError:
+            # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
+            self.stop()
+
+    def end(self, side: Side, now: float) -> None:
+        """No more bytes from this side.  The end of a response may be exactly this."""
+        self._now = now
+        if side is Side.UPSTREAM and self._open and self._open[0].status is not None:
+            explicit = self._open[0].framing is _Framing.EXPLICIT
+            self._finish("the response was cut short" if explicit else None)
+
+    def cut(self, now: float, why: str) -> None:
+        self._now = now
+        while self._open:
+            self._finish(why)
+
+    def take(self) -> list[Exchange]:
+        """Exchanges finished since the last call."""
+        if not self._done:
+            return []
+        done = list(self._done)
+        self._done.clear()
+        return done
+
+    def untold(self) -> tuple[int, int]:
+        """Bytes up and down that belong to no exchange yet."""
+        return self._unaccounted[Side.DOWNSTREAM], self._unaccounted[Side.UPSTREAM]
+
+    def stop(self) -> None:
+        """Watch no further.  Open exchanges stay open until the connection ends."""
+        self._watching = False
+        self._requests.drop()
+        self._responses.drop()
+
+    # What the two parsers tell.
+
+    def request_began(self) -> _Open:
+        request = _Open(self._now)
+        if len(self._open) >= PIPELINE_LIMIT:
+            self.stop()
+            return request
+        self._open.append(request)
+        return request
+
+    def front(self) -> _Open | None:
+        return self._open[0] if self._open else None
+
+    def head_is_pipelined(self) -> bool:
+        return any(request.method == "HEAD" for request in self._open)
+
+    def response_complete(self) -> None:
+        front = self.front()
+        if front is None or front.status is None:
+            return
+        if 100 <= front.status < 200 and front.status != 101:
+            front.status = None  # interim: the real one is still to come
+            return
+        switched = front.status == 101 or (front.method == "CONNECT" and 200 <= front.status < 300)
+        self._finish(None)
+        if switched:
+            self.stop()
+        else:
+            self._requests.go_on()
+
+    @property
+    def watching(self) -> bool:
+        return self._watching
+
+    def _finish(self, error: str | None) -> None:
+        request = self._open.popleft()
+        if not request.method:  # the end came within the request line
+            return
+        up, down = self.untold()
+        self._unaccounted = {Side.DOWNSTREAM: 0, Side.UPSTREAM: 0}
+        path = request.target[:PATH_LIMIT].decode("latin-1")
+        self._done.append(
+            Exchange(request.method, path, request.host, request.status, up, down, request.started, self._now, error)
+        )
+
+
+class _Requests:
+    """llhttp's callbacks for the direction app → origin."""
+
+    def __init__(self, observer: Http1Observer) -> None:
+        self._observer = observer
+        self._parser = httptools.HttpRequestParser(self)
+        self._current: _Open | None = None
+        self._head_size = 0
+        self._pending: bytearray | None = None
+        """After a request that asked to leave HTTP/1: what came since, until the response says which it is."""
+
+    def feed(self, data: bytes) -> None:
+        if self._pending is not None:
+            self._pending += data
+            if len(self._pending) > PENDING_LIMIT:
+                self._observer.stop()
+            return
+        self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pending = bytearray(data[upgrade.args[0] :])
+            return
+        if self._current is None:
+            self._head_size = 0
+        elif self._head_size > HEAD_LIMIT:
+            self._observer.stop()
+
+    def go_on(self) -> None:
+        """The server answered in HTTP/1, so what follows the request is HTTP/1 too."""
+        if self._pending is not None and self._observer.front() is None:
+            pending, self._pending = bytes(self._pending), None
+            self._parser = httptools.HttpRequestParser(self)
+            if pending:
+                self.feed(pending)
+
+    def drop(self) -> None:
+        self._pending = None
+
+    def on_message_begin(self) -> None:
+        self._current = self._observer.request_began()
+
+    def on_url(self, part: bytes) -> None:
+        current = self._current
+        if current is not None and len(current.target) < PATH_LIMIT:
+            current.target += part[:PATH_LIMIT]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._current is not None and name.lower() == b"host":
+            self._current.host = host_of_authority(value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        if self._current is not None:
+            self._current.method = self._parser.get_method().decode("ascii")
+            self._observer.seen_request = True
+        self._current = None
+
+
+class _Responses:
+    """llhttp's callbacks for the direction origin → app."""
+
+    def __init__(self, observer: Http1Observer) -> None:
+        self._observer = observer
+        self._parser = httptools.HttpResponseParser(self)
+        self._within = False
+        self._in_head = False
+        self._head_size = 0
+        self._head_answer = bytearray()
+        self._bytewise = 0
+
+    def feed(self, data: bytes) -> None:
+        while data and self._observer.watching:
+            front = self._observer.front()
+            if front is not None and front.method == "HEAD" and not self._within:
+                data = self._feed_answer_to_head(data)
+            elif self._observer.head_is_pipelined():
+                data = self._feed_until_complete(data)
+            else:
+                self._feed(data)
+                return
+
+    def drop(self) -> None:
+        self._head_answer.clear()
+
+    def _feed(self, data: bytes) -> None:
+        self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return  # 101: response_complete has stopped the observer
+        if not self._in_head:
+            self._head_size = 0
+        elif self._head_size > HEAD_LIMIT:
+            self._observer.stop()
+
+    def _feed_answer_to_head(self, data: bytes) -> bytes:
+        """Cut the head off and end the response there.  Returns what follows it."""
+        searched = max(0, len(self._head_answer) - 3)
+        self._head_answer += data
+        end = _HEAD_END.search(self._head_answer, searched)
+        if end is None:
+            if len(self._head_answer) > HEAD_LIMIT:
+                self._observer.stop()
+            return b""
+        head, rest = bytes(self._head_answer[: end.end()]), bytes(self._head_answer[end.end() :])
+        self._head_answer.clear()
+        self._feed(head)
+        if self._within:  # it announced the body that GET would have got
+            self.on_message_complete()
+        self._parser = httptools.HttpResponseParser(self)
+        return rest
+
+    def _feed_until_complete(self, data: bytes) -> bytes:
+        """An answer to HEAD stands behind this response: find the exact byte where this one ends."""
+        for at in range(len(data)):
+            self._bytewise += 1
+            if self._bytewise > BYTEWISE_LIMIT:
+                self._observer.stop()
+                return b""
+            self._feed(data[at : at + 1])
+            if not self._observer.watching:
+                return b""
+            front = self._observer.front()
+            if not self._within and (front is None or front.method == "HEAD"):
+                self._bytewise = 0
+                return data[at + 1 :]
+        return b""
+
+    def on_message_begin(self) -> None:
+        self._within = self._in_head = True
+        if self._observer.front() is None:
+            self._observer.stop()  # an answer to nothing: whatever this is, we do not understand it
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        front = self._observer.front()
+        name = name.lower()
+        if front is not None and (
+            name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower())
+        ):
+            front.framing = _Framing.EXPLICIT
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        front = self._observer.front()
+        if front is None:
+            return
+        front.status = self._parser.get_status_code()
+        if front.method == "CONNECT" and 200 <= front.status < 300:
+            self._observer.response_complete()  # from here on it is a tunnel
+
+    def on_message_complete(self) -> None:
+        self._within = False
+        self._observer.response_complete()

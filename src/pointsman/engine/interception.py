@@ -1,0 +1,194 @@
+"""TLS MITM: two TLS connections joined, with the plaintext between them in view.
+
+The order is what makes it honest.  First the origin: handshake and verification with the name the app asked for and
+the ALPN it offered.  Then a leaf that mirrors the origin's names, then the app's own handshake, fed with the bytes
+that were held back.  A fault of the origin reaches the app as a fatal alert of the same meaning, never as a
+connection that looks well.
+
+    UPSTREAM_HANDSHAKE ─▶ MINTING ─▶ DOWNSTREAM_HANDSHAKE ─▶ STREAMING
+             any of them ─▶ failed: `failure` says why, and the owner closes
+
+It decides nothing about policy and holds no socket.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from enum import Enum, auto
+
+from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
+from pointsman.engine.events import Side
+from pointsman.engine.http1 import Exchange, Http1Observer
+from pointsman.engine.tls import TlsError, TlsSide
+from pointsman.wire.tls_alert import Alert, fatal_alert
+
+HANDSHAKE_TIMEOUT = 15.0  # seconds for both handshakes together
+HELD_LIMIT = 64 * 1024  # bytes from the app before its handshake begins; then it is paused
+NAMES_LIMIT = 100  # names mirrored into a leaf
+HTTP1 = "http/1.1"
+
+UpstreamTls = Callable[[tuple[str, ...]], ssl.SSLContext]
+"""A client context that verifies, for these ALPN protocols."""
+
+
+class _State(Enum):
+    UPSTREAM_HANDSHAKE = auto()
+    MINTING = auto()
+    DOWNSTREAM_HANDSHAKE = auto()
+    STREAMING = auto()
+
+
+class Interception:
+    def __init__(self, name: str, alpn: tuple[str, ...], upstream_tls: UpstreamTls, now: float) -> None:
+        """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in."""
+        self._name = name
+        self._state = _State.UPSTREAM_HANDSHAKE
+        self._upstream = TlsSide(upstream_tls(alpn), server_side=False, server_hostname=name)
+        self._downstream: TlsSide | None = None
+        self._held = bytearray()
+        self._observer = Http1Observer()
+        self._ended: set[Side] = set()
+        self._closed: set[Side] = set()
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.handshake_deadline: float | None = now + HANDSHAKE_TIMEOUT
+        self.failure: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        return len(self._ended) == len(Side)
+
+    @property
+    def protocol(self) -> str:
+        return "https" if self._observer.seen_request else "tls"
+
+    def start(self) -> list[Command]:
+        return self._upstream_handshake()
+
+    def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
+        try:
+            return self._receive(side, data, now)
+        except TlsError as failed:
+            return self._fail(side, failed)
+
+    def end(self, side: Side, now: float) -> list[Command]:
+        """FIN.  Without a close_notify before it the stream was cut off, and so is what the other side gets."""
+        if side in self._ended or self.failure is not None:
+            return []
+        self._ended.add(side)
+        if self._state is not _State.STREAMING:
+            return self._ended_early(side)
+        self._observer.end(side, now)
+        return [End(side.other)]
+
+    def leaf_ready(self, context: ssl.SSLContext, now: float) -> list[Command]:
+        if self.failure is not None or self._state is not _State.MINTING:
+            return []  # it failed while the leaf was being made
+        self._state = _State.DOWNSTREAM_HANDSHAKE
+        self._downstream = TlsSide(context, server_side=True)
+        held, self._held = bytes(self._held), bytearray()
+        return [Resume(Side.DOWNSTREAM), *self.receive(Side.DOWNSTREAM, held, now)]
+
+    def leaf_failed(self, error: str) -> list[Command]:
+        self.failure = f"no certificate for {self._name}: {error}"
+        return [Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))]
+
+    def handshake_late(self) -> list[Command]:
+        whose = Side.DOWNSTREAM if self._state is _State.DOWNSTREAM_HANDSHAKE else Side.UPSTREAM
+        self.failure = f"TLS handshake {whose.value} not finished within {HANDSHAKE_TIMEOUT:g} s"
+        return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if whose is Side.UPSTREAM else []
+
+    def exchanges(self) -> list[Exchange]:
+        return self._observer.take()
+
+    def cut(self, now: float, why: str) -> None:
+        self._observer.cut(now, why)
+
+    def _receive(self, side: Side, data: bytes, now: float) -> list[Command]:
+        if self.failure is not None:
+            return []
+        if side is Side.DOWNSTREAM and self._downstream is None:
+            self._held += data
+            return [Pause(Side.DOWNSTREAM)] if len(self._held) >= HELD_LIMIT else []
+        own = self._own(side)
+        own.receive(data)
+        match self._state:
+            case _State.UPSTREAM_HANDSHAKE:
+                return self._upstream_handshake()
+            case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
+                return self._downstream_handshake(now)
+            case _State.STREAMING:
+                return self._stream(side, now)
+            case _:
+                return []  # the origin speaks early: its bytes wait in the memory BIO, and it is paused
+
+    def _upstream_handshake(self) -> list[Command]:
+        done = self._upstream.handshake()
+        commands = self._flush(Side.UPSTREAM)
+        if done:
+            self._state = _State.MINTING
+            names = dict.fromkeys((self._name, *self._upstream.certificate_names()))
+            commands += [
+                Pause(Side.UPSTREAM),
+                MintLeaf(tuple(names)[:NAMES_LIMIT], self._upstream.alpn()),
+            ]
+        return commands
+
+    def _downstream_handshake(self, now: float) -> list[Command]:
+        done = self._own(Side.DOWNSTREAM).handshake()
+        commands = self._flush(Side.DOWNSTREAM)
+        if done:
+            self._state = _State.STREAMING
+            self.handshake_deadline = None
+            # Either side may have sent more than its handshake.
+            commands += [Resume(Side.UPSTREAM), *self._stream(Side.DOWNSTREAM, now), *self._stream(Side.UPSTREAM, now)]
+            for side in self._ended:
+                commands.append(End(side.other))
+        return commands
+
+    def _stream(self, side: Side, now: float) -> list[Command]:
+        """Carry what this side has decrypted over to the other."""
+        own, other = self._own(side), self._own(side.other)
+        plaintext = own.read()
+        if plaintext:
+            if side is Side.DOWNSTREAM:
+                self.bytes_up += len(plaintext)
+            else:
+                self.bytes_down += len(plaintext)
+            self._observer.receive(side, plaintext, now)
+            other.write(plaintext)
+        if own.closed_by_peer and side not in self._closed:
+            self._closed.add(side)
+            self._observer.end(side, now)
+            other.close()
+        return self._flush(side.other) + self._flush(side)
+
+    def _flush(self, side: Side) -> list[Command]:
+        data = self._own(side).outgoing()
+        return [Send(side, data)] if data else []
+
+    def _own(self, side: Side) -> TlsSide:
+        if side is Side.UPSTREAM:
+            return self._upstream
+        assert self._downstream is not None, "the app's TLS begins when its leaf is here"
+        return self._downstream
+
+    def _fail(self, side: Side, failed: TlsError) -> list[Command]:
+        if side is Side.UPSTREAM and self._state is _State.UPSTREAM_HANDSHAKE:
+            self.failure = f"TLS upstream: {failed}"
+            # OpenSSL has its own alert for the origin; the app gets one of the same meaning.
+            return [*self._flush(Side.UPSTREAM), Send(Side.DOWNSTREAM, fatal_alert(failed.alert))]
+        if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE and failed.refused_by_peer:
+            self.failure = f"the app refused our certificate (alert {failed.refused_by_peer})"
+        else:
+            self.failure = f"TLS {side.value}: {failed}"
+        flushed = self._flush(Side.UPSTREAM)
+        return flushed + self._flush(Side.DOWNSTREAM) if self._downstream is not None else flushed
+
+    def _ended_early(self, side: Side) -> list[Command]:
+        if self._state is not _State.UPSTREAM_HANDSHAKE and side is Side.UPSTREAM:
+            return []  # what it had to say waits; the app gets it, then the end
+        who = "the app" if side is Side.DOWNSTREAM else "the origin"
+        self.failure = f"{who} closed during the TLS handshake"
+        return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if side is Side.UPSTREAM else []

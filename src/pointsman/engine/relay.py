@@ -1,0 +1,58 @@
+"""Carry bytes both ways, as they are, each direction until its own end.
+
+Half-close is part of TCP: an app that has sent its request and FIN still waits for the answer.  So an end travels on
+as an end, and the connection is over when both directions are.  An observer, if there is one, sees the bytes; it
+cannot change or delay them.
+"""
+
+from __future__ import annotations
+
+from pointsman.engine.commands import Command, End, Send
+from pointsman.engine.events import Side
+from pointsman.engine.http1 import Exchange, Http1Observer
+
+
+class Relay:
+    def __init__(self, observer: Http1Observer | None = None) -> None:
+        self._observer = observer
+        self._ended: set[Side] = set()
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.handshake_deadline: float | None = None
+        """A relay shakes no hands."""
+        self.failure: str | None = None
+        """A relay never fails by itself."""
+
+    @property
+    def finished(self) -> bool:
+        return len(self._ended) == len(Side)
+
+    @property
+    def protocol(self) -> str:
+        return "http/1.1" if self._observer is not None else "tcp"
+
+    def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
+        if side is Side.DOWNSTREAM:
+            self.bytes_up += len(data)
+        else:
+            self.bytes_down += len(data)
+        if self._observer is not None:
+            self._observer.receive(side, data, now)
+        return [Send(side.other, data)]
+
+    def end(self, side: Side, now: float) -> list[Command]:
+        if side in self._ended:
+            return []
+        self._ended.add(side)
+        if self._observer is not None:
+            self._observer.end(side, now)
+        return [End(side.other)]
+
+    def exchanges(self) -> list[Exchange]:
+        """Those finished since the last call."""
+        return self._observer.take() if self._observer is not None else []
+
+    def cut(self, now: float, why: str) -> None:
+        """The connection ends here; what is unfinished is reported with `why`."""
+        if self._observer is not None:
+            self._observer.cut(now, why)

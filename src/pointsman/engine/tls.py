@@ -1,0 +1,126 @@
+"""TLS on one side of a connection, in memory: bytes of the wire in and out, plaintext in and out.
+
+A thin layer over `ssl.SSLObject` with two memory BIOs.  It decides nothing; it only names the ways in which OpenSSL
+says "later", "closed", "cut off" and "refused".
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from typing import Final
+
+from pointsman.wire.tls_alert import Alert
+
+READ_SIZE = 64 * 1024  # bytes; more gains nothing (dependencies.md 2)
+
+# X509_V_ERR_* of OpenSSL's x509_vfy.h that have an alert of their own (RFC 8446 6.2).
+_VERIFY_ALERTS: Final = {
+    2: Alert.UNKNOWN_CA,  # unable to get issuer certificate
+    9: Alert.CERTIFICATE_EXPIRED,  # not yet valid
+    10: Alert.CERTIFICATE_EXPIRED,
+    18: Alert.UNKNOWN_CA,  # self-signed
+    19: Alert.UNKNOWN_CA,  # self-signed in the chain
+    20: Alert.UNKNOWN_CA,  # unable to get local issuer
+    21: Alert.UNKNOWN_CA,  # unable to verify the leaf
+    23: Alert.CERTIFICATE_REVOKED,
+}
+
+
+class TlsError(Exception):
+    """This side cannot go on.  `alert` is what an honest server would tell its client about it."""
+
+    def __init__(self, reason: str, alert: Alert, *, refused_by_peer: str | None = None) -> None:
+        super().__init__(reason)
+        self.alert = alert
+        self.refused_by_peer = refused_by_peer
+        """The alert the peer sent us, if that is what happened, such as `unknown_ca`."""
+
+
+class TlsSide:
+    def __init__(self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        self.established = False
+        self.closed_by_peer = False
+        """close_notify has come: what was read is all there is."""
+        self._closed = False
+
+    def receive(self, data: bytes) -> None:
+        """Bytes of the wire; `handshake` or `read` look at them."""
+        self._incoming.write(data)
+
+    def handshake(self) -> bool:
+        """Go as far as the bytes allow; True once it is done.  Raises TlsError."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLCertVerificationError as error:
+            alert = _VERIFY_ALERTS.get(error.verify_code, Alert.BAD_CERTIFICATE)
+            raise TlsError(f"certificate not valid: {error.verify_message}", alert) from error
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            raise _failed(error) from error
+        self.established = True
+        return True
+
+    def read(self) -> bytes:
+        """All plaintext that is here.  Raises TlsError."""
+        parts = []
+        try:
+            while data := self._tls.read(READ_SIZE):
+                parts.append(data)
+            self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.closed_by_peer = True  # and this is close_notify after ours
+        except ssl.SSLError as error:
+            raise _failed(error) from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """Raises TlsError.  Never waits: a memory BIO takes everything, and renegotiation is off."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._tls.write(rest) :]
+        except ssl.SSLError as error:
+            raise _failed(error) from error
+
+    def close(self) -> None:
+        """Send close_notify.  What the peer still sends can be read on (RFC 8446 6.1)."""
+        if self._closed or not self.established:
+            return
+        self._closed = True
+        # Want-read: the peer has not closed yet, which is its right.  Anything else: it sent data after our
+        # close_notify, or has failed; ours is on its way in any case.
+        with suppress(ssl.SSLError):
+            self._tls.unwrap()
+
+    def outgoing(self) -> bytes:
+        """Bytes for the wire that have come together since the last call."""
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def alpn(self) -> str | None:
+        return self._tls.selected_alpn_protocol()
+
+    def certificate_names(self) -> tuple[str, ...]:
+        """DNS names and addresses in the peer's verified certificate."""
+        certificate = self._tls.getpeercert() or {}
+        names: list[str] = []
+        for entry in certificate.get("subjectAltName", ()):
+            if len(entry) == 2 and entry[0] in ("DNS", "IP Address"):
+                names.append(str(entry[1]).strip())
+        return tuple(names)
+
+
+def _failed(error: Exception) -> TlsError:
+    reason = str(getattr(error, "reason", None) or error)
+    _, is_alert, name = reason.partition("ALERT_")
+    refused = name.lower() if is_alert else None
+    words = f"the peer sent the alert {refused}" if refused else reason.lower().replace("_", " ")
+    return TlsError(words, Alert.HANDSHAKE_FAILURE, refused_by_peer=refused)

@@ -1,0 +1,36 @@
+"""What is to happen to a connection, and which rule says so.
+
+Pure words.  How an action is carried out is the business of the kernel (`direct`, `block`) and of the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pointsman.policy.rules import Rule
+
+DEFAULT_NAME = "default"
+
+
+class Action(Enum):
+    DIRECT = "direct"
+    """Never touched by the proxy; if it reached us all the same, relayed."""
+    BLOCK = "block"
+    RELAY = "relay"
+    """Through the proxy, never decrypted."""
+    INSPECT = "inspect"
+    """Through the proxy, decrypted, observed, unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    action: Action
+    rule: Rule | None
+    """None: no rule matched, it is the default."""
+
+    @property
+    def rule_name(self) -> str:
+        return self.rule.label if self.rule else DEFAULT_NAME

@@ -1,0 +1,31 @@
+"""How much the proxy takes on, and what it has counted.
+
+Every bound of the server in one place.  What goes beyond a bound is refused with RST and counted, never queued.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_connections: int = 4096
+    idle_timeout: float = 600.0  # seconds without a byte in either direction
+    dial_timeout: float = 20.0  # seconds
+    drain_timeout: float = 5.0  # seconds that open connections get when the proxy stops
+
+
+@dataclass(slots=True)
+class Counters:
+    accepted: int = 0
+    accept_errors: int = 0
+    refused_unredirected: int = 0
+    """Nobody redirected them: a program dialled the proxy itself."""
+    refused_foreign_context: int = 0
+    """Redirected, but not by our driver of this ABI version."""
+    refused_over_limit: int = 0
+    crashed: int = 0
+    """Connections that ended by a bug of ours."""
+    open: int = 0
+    open_most: int = 0

@@ -1,0 +1,138 @@
+"""A double of the operating system: the seams of `system.interface` in memory.
+
+`FakeRedirects` stands for the driver's work on sockets.  A test that plays a redirected app says what its connection
+was before, by the port it connects from (`expect`), or for every connection at once (`everything`), and then dials
+the proxy.  A connection that nobody announced has no context, as on Windows.
+
+`FakeDriver` answers the IOCTLs as the driver would to one process; `FakeFilterEngine` keeps what it was given.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from pointsman.system.interface import DriverError
+from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Flag, Ioctl
+from pointsman.wire.filters import Filter
+from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
+
+INVALID_PARAMETER = 0xC000_000D
+RECORDS = b"redirect records"
+
+
+def context_for(
+    address: str, port: int, *, app: str = "/usr/bin/app", pid: int = 4711, registration: int = 1
+) -> RedirectContext:
+    """What the driver attaches to a connection of `app` to this destination."""
+    return RedirectContext(
+        registration=registration,
+        rule_id=RULE_DEFAULT,
+        generation=1,
+        time=0,
+        process_start=0,
+        pid=pid,
+        original_destination=(ip_address(address), port),
+        protocol=6,
+        flags=Flag(0),
+        app_id=app.encode("utf-16-le"),
+    )
+
+
+class FakeRedirects:
+    def __init__(self) -> None:
+        self.everything: bytes | None = None
+        """The context of every connection that `expect` does not know; None refuses them."""
+        self.applied: list[bytes] = []
+        """Records that were put on upstream sockets."""
+        self._by_port: dict[int, bytes] = {}
+
+    def expect(self, local_port: int, context: RedirectContext) -> None:
+        """A connection from this port is a redirected one."""
+        self._by_port[local_port] = encode_redirect_context(context)
+
+    def redirect_context(self, accepted: socket.socket) -> bytes | None:
+        return self._by_port.get(accepted.getpeername()[1], self.everything)
+
+    def redirect_records(self, accepted: socket.socket) -> bytes:
+        del accepted  # opaque, and the same for all
+        return RECORDS
+
+    def apply_records(self, upstream: socket.socket, records: bytes) -> None:
+        del upstream
+        self.applied.append(records)
+
+
+class FakeDriver:
+    def __init__(self, abi: int = ABI_VERSION) -> None:
+        self.abi = abi
+        self.calls: list[Ioctl] = []
+        self.live: set[int] = set()
+        self.closed = False
+        self.forget_at_next_renewal = False
+        """As a driver that was reloaded: it does not know the registration any more."""
+        self._next = 1
+
+    def control(self, code: int, request: bytes, reply_size: int) -> bytes:
+        del reply_size  # all replies are short
+        call = Ioctl(code)
+        self.calls.append(call)
+        match call:
+            case Ioctl.QUERY_VERSION:
+                return struct.pack("<IIII", 16, self.abi, 1 << 16, 0)
+            case Ioctl.REGISTER:
+                self.live.add(self._next)
+                self._next += 1
+                return struct.pack("<IIIIQ", 24, ABI_VERSION, self._next - 1, 3000, self._next)
+            case Ioctl.RENEW | Ioctl.WITHDRAW:
+                number = struct.unpack_from("<I", request, 8)[0]
+                if self.forget_at_next_renewal and call is Ioctl.RENEW:
+                    self.forget_at_next_renewal = False
+                    self.live.clear()
+                if number not in self.live:
+                    raise DriverError(call.name, INVALID_PARAMETER)
+                if call is Ioctl.WITHDRAW:
+                    self.live.discard(number)
+                return b""
+            case _:
+                raise DriverError(call.name, INVALID_PARAMETER)
+
+    def close(self) -> None:
+        self.closed = True
+        self.live.clear()
+
+
+class FakeFilterEngine:
+    def __init__(self) -> None:
+        self.filters: list[Filter] = []
+        self.closed = False
+
+    def replace(self, filters: Sequence[Filter]) -> None:
+        self.filters = list(filters)
+
+    def close(self) -> None:
+        self.closed = True
+        self.filters = []
+
+
+class FakeSystem:
+    """Everything of the operating system; one driver and one filter engine, however often they are opened."""
+
+    def __init__(self, abi: int = ABI_VERSION) -> None:
+        self.redirects = FakeRedirects()
+        self.driver = FakeDriver(abi)
+        self.filter_engine = FakeFilterEngine()
+
+    def open_driver(self) -> FakeDriver:
+        return self.driver
+
+    def open_filter_engine(self) -> FakeFilterEngine:
+        return self.filter_engine
+
+    def app_id(self, path: str) -> bytes:
+        return path.lower().encode("utf-16-le") + b"\0\0"
+
+    def image_path(self, app_id: bytes) -> str:
+        return app_id.decode("utf-16-le", "replace").rstrip("\0")
