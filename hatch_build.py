@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class NativeHook(BuildHookInterface):  # type: ignore[type-arg]
     """Elsewhere than on Linux there is no lab, and the wheel is pure Python."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 (hatchling's signature)
         if self.target_name != "wheel" or sys.platform != "linux":
             return
         native = Path(self.root) / "tools/native.py"

@@ -2,7 +2,7 @@
 
     python tools/native.py lab                 src/pointsman/lab/_native/libpointsman_lab.so
     python tools/native.py driver              build/driver/{x64,arm64}/pointsman.sys and .pdb
-    python tools/native.py tests [--sanitize]  build/tests/NAME; --sanitize takes gcc or clang, since zig has no ASan runtime
+    python tools/native.py tests [--sanitize]  build/tests/NAME; --sanitize: gcc or clang, for ASan
 
 Only what changed is built again: a stamp beside each product holds a digest of everything that went into it.
 """

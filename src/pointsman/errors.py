@@ -38,9 +38,7 @@ class PointsmanError(Exception):
         status: the exit status of a command that ends by this.
     """
 
-    def __init__(
-        self, what: str, *, code: str, seen: str, effect: str, do: str, status: Exit = Exit.FAILED
-    ) -> None:
+    def __init__(self, what: str, *, code: str, seen: str, effect: str, do: str, status: Exit = Exit.FAILED) -> None:
         super().__init__(what)
         self.what = what
         self.code = code

@@ -37,8 +37,9 @@ def holds(condition: Condition, connection: Connection, address: Address) -> boo
         case Field.PROTOCOL:
             return value == connection.protocol.value
         case Field.REMOTE_PORT:
-            first, last = value if isinstance(value, tuple) else (value, value)
-            return first <= connection.port <= last
+            if isinstance(value, tuple):
+                return value[0] <= connection.port <= value[1]
+            return value == connection.port
         case Field.REMOTE_ADDRESS:
             assert isinstance(value, IPv4Network | IPv6Network)
             assert value.version == address.version, "a network of another family than its layer"

@@ -33,9 +33,7 @@ class Root:
         return f"Root({self.certificate.subject.rfc4514_string()!r})"
 
 
-def issue_root(
-    key: EllipticCurvePrivateKey, *, now: datetime, serial: int, organization: str = "Pointsman"
-) -> Root:
+def issue_root(key: EllipticCurvePrivateKey, *, now: datetime, serial: int, organization: str = "Pointsman") -> Root:
     """`now` in UTC.  The root signs leafs only: path length 0."""
     name = x509.Name(
         [

@@ -66,9 +66,7 @@ class LeafCache:
             found = self._look_up((names, alpn))
             if found is not None:
                 return found
-            certificate = issue_leaf(
-                self._root, names, self._key.public_key(), now=self._now(), serial=self._serial()
-            )
+            certificate = issue_leaf(self._root, names, self._key.public_key(), now=self._now(), serial=self._serial())
             context = self._context(certificate, alpn)
             self._ready[names, alpn] = (certificate.not_valid_after_utc - RENEW_BEFORE_END, context)
             self.issued += 1

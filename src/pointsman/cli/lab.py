@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @options.policy
 @options.upstream_ca
 @options.flows
-@click.option("--map", "maps", multiple=True, metavar="ADDR:PORT=ADDR:PORT", help="lead connections elsewhere (PORT may be *)")
+@click.option(
+    "--map", "maps", multiple=True, metavar="ADDR:PORT=ADDR:PORT", help="lead connections elsewhere (PORT may be *)"
+)
 @click.option("--resolve", "names", multiple=True, metavar="NAME=ADDR", help="what a name means in the lab")
 @click.option(
     "--placement",
@@ -77,9 +79,7 @@ def lab(
     sys.exit(asyncio.run(run_lab(settings, rules, command, flows)))
 
 
-async def run_lab(
-    settings: SessionSettings, policy: Policy, command: tuple[str, ...], flows: Path | None
-) -> int:
+async def run_lab(settings: SessionSettings, policy: Policy, command: tuple[str, ...], flows: Path | None) -> int:
     from pointsman.lab.flows import KernelFlow
     from pointsman.lab.session import Session, exit_status, record_of_kernel_flow
 

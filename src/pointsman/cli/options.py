@@ -8,7 +8,9 @@ import click
 
 PATH = click.Path(path_type=Path)
 
-policy = click.option("--policy", type=PATH, metavar="FILE", help="rules (TOML); without: inspect TLS and HTTP, block QUIC")
+policy = click.option(
+    "--policy", type=PATH, metavar="FILE", help="rules (TOML); without: inspect TLS and HTTP, block QUIC"
+)
 upstream_ca = click.option(
     "--upstream-ca", type=PATH, multiple=True, metavar="FILE", help="PEM file of a CA that the proxy accepts upstream"
 )

@@ -23,7 +23,9 @@ from pointsman.system.interface import System
 @options.policy
 @options.upstream_ca
 @options.flows
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
+)
 @click.option("--ca", "ca_dir", type=options.PATH, metavar="DIR", help="where our certificate authority is kept")
 @click.option("--json", "as_json", is_flag=True, help="on standard output: one JSON object a line, readiness first")
 def run(

@@ -80,9 +80,7 @@ async def run_proxy(
             beat = group.create_task(registration.keep())
             serving = group.create_task(server.serve(listeners.sockets, stop))
             on_ready(
-                Ready(
-                    listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set
-                )
+                Ready(listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set)
             )
             await stop.wait()
             beat.cancel()

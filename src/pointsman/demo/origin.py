@@ -54,7 +54,7 @@ class SecureServer(QuietServer):
         assert isinstance(request, socket.socket)
         request.settimeout(10)
         with self._context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)  # type: ignore[arg-type]
+            super().finish_request(secured, client_address)
 
 
 class Greeter(socketserver.BaseRequestHandler):
@@ -69,16 +69,19 @@ class Tripwire(socketserver.BaseRequestHandler):
         print("tripwire", flush=True)
 
 
+def serve(server: socketserver.TCPServer) -> int:
+    """Start it in a thread that ends with the process.  Returns its port."""
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return int(server.socket.getsockname()[1])
+
+
 def main() -> None:
-    servers: dict[str, socketserver.BaseServer] = {
-        "https": SecureServer(sys.argv[1]),
-        "http": QuietServer(LOOPBACK, Page),
-        "greeting": socketserver.ThreadingTCPServer(LOOPBACK, Greeter),
-        "tripwire": socketserver.ThreadingTCPServer(LOOPBACK, Tripwire),
-    }
-    for server in servers.values():
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    ports = Ports(**{name: server.server_address[1] for name, server in servers.items()})  # type: ignore[arg-type]
+    ports = Ports(
+        https=serve(SecureServer(sys.argv[1])),
+        http=serve(QuietServer(LOOPBACK, Page)),
+        greeting=serve(socketserver.ThreadingTCPServer(LOOPBACK, Greeter)),
+        tripwire=serve(socketserver.ThreadingTCPServer(LOOPBACK, Tripwire)),
+    )
     print(json.dumps(dataclasses.asdict(ports)), flush=True)
     sys.stdin.read()
 

@@ -213,8 +213,11 @@ def _driver(stage: Stage, flow: KernelFlow | None) -> str:
     if flow is None:
         return "nothing"
     decided = f"{flow.verdict.name.lower()} {_destination(flow)}: {REASON_TEXT[flow.reason]}"
-    if flow.reason in (Reason.REDIRECTED, Reason.BLOCKED_BY_RULE, Reason.PASSED_BY_RULE):
-        decided += f" ({rule_name(stage.policy, flow.rule_id)})"
+    if flow.reason is Reason.REDIRECTED and flow.rule_id < len(stage.policy.rules):
+        # A rule that asks for a name: the kernel knows none, so the proxy finds out and decides.
+        decided += f", which asks for the name (rule: {rule_name(stage.policy, flow.rule_id)})"
+    elif flow.reason in (Reason.REDIRECTED, Reason.BLOCKED_BY_RULE, Reason.PASSED_BY_RULE):
+        decided += f" (rule: {rule_name(stage.policy, flow.rule_id)})"
     return decided
 
 

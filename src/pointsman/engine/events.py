@@ -84,6 +84,4 @@ class Stopping:
     """The proxy stops and will not wait for this connection any longer."""
 
 
-Event = (
-    Received | Ended | Lost | Connected | ConnectFailed | Congested | Drained | LeafReady | LeafFailed | Stopping
-)
+Event = Received | Ended | Lost | Connected | ConnectFailed | Congested | Drained | LeafReady | LeafFailed | Stopping

@@ -66,7 +66,7 @@ class Placement(ABC):
 
 class GetFd(Placement):
     def obtain(
-        self, listener: Listener, notification: Notification, process: KnownProcess, fd: int
+        self, _listener: Listener, notification: Notification, process: KnownProcess, fd: int
     ) -> socket.socket | None:
         try:
             duplicate = pidfd_getfd(process.pidfd, fd)

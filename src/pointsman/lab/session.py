@@ -1,7 +1,7 @@
 """A lab at work: the machine, a proxy in it, and programs whose traffic goes through both.
 
-`pointsman lab` and `pointsman demo` are two uses of this.  It starts the proxy as what it is elsewhere, a process of its
-own (`pointsman run`), and reads readiness and flow records from its standard output.
+`pointsman lab` and `pointsman demo` are two uses of this.  It starts the proxy as what it is elsewhere, a process of
+its own (`pointsman run`), and reads readiness and flow records from its standard output.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The driver on simwfp, loaded into this process: the C library's `sim_*` calls as Python methods.
 
-One `Simulator` a process, since the library holds one kernel, and one thread, since the lab's machine has one (the driver
-itself is tested with threads in `driver/tests`).  It knows WFP and the driver's device; it knows nothing of Linux sockets.
+One `Simulator` a process, since the library holds one kernel, and one thread, since the lab's machine has one (the
+driver itself is tested with threads in `driver/tests`).  It knows WFP and the driver's device, and nothing of Linux
+sockets.
 """
 
 from __future__ import annotations
@@ -119,9 +120,7 @@ class Simulator:
         """Returns the NTSTATUS and the reply's bytes."""
         out = ctypes.create_string_buffer(reply_size) if reply_size else None
         written = ctypes.c_uint32()
-        status = self._lib.sim_ioctl(
-            file, pid, code, request, len(request), out, reply_size, ctypes.byref(written)
-        )
+        status = self._lib.sim_ioctl(file, pid, code, request, len(request), out, reply_size, ctypes.byref(written))
         return status & 0xFFFFFFFF, out.raw[: written.value] if out is not None else b""
 
     def close_device(self, file: int) -> None:
@@ -132,12 +131,14 @@ class Simulator:
     def open_engine(self, pid: int) -> int:
         engine = ctypes.c_void_p()
         built = fwpm.dynamic_session("pointsman")
-        _check("FwpmEngineOpen0", self._lib.sim_user_engine_open(pid, ctypes.byref(built.session), ctypes.byref(engine)))
+        _check(
+            "FwpmEngineOpen0", self._lib.sim_user_engine_open(pid, ctypes.byref(built.session), ctypes.byref(engine))
+        )
         assert engine.value is not None
         return engine.value
 
     def replace_filters(self, engine: int, old: Sequence[int], new: Sequence[Filter]) -> list[int]:
-        """Delete `old` and add `new` in one transaction; returns the new ids.  Raises DriverError, and nothing changed."""
+        """Swap in one transaction; returns the new ids.  Raises DriverError, and then nothing has changed."""
         _check("FwpmTransactionBegin0", self._lib.sim_user_transaction_begin(engine, 0))
         ids: list[int] = []
         try:
@@ -145,12 +146,12 @@ class Simulator:
                 _check("FwpmFilterDeleteById0", self._lib.sim_user_filter_delete(engine, filter_id))
             for item in new:
                 built = fwpm.build_filter(item)
-                filter_id = ctypes.c_uint64()
+                new_id = ctypes.c_uint64()
                 _check(
                     "FwpmFilterAdd0",
-                    self._lib.sim_user_filter_add(engine, ctypes.byref(built.filter), ctypes.byref(filter_id)),
+                    self._lib.sim_user_filter_add(engine, ctypes.byref(built.filter), ctypes.byref(new_id)),
                 )
-                ids.append(filter_id.value)
+                ids.append(new_id.value)
             _check("FwpmTransactionCommit0", self._lib.sim_user_transaction_commit(engine))
         except DriverError:
             self._lib.sim_user_transaction_abort(engine)  # the first error is the one to report

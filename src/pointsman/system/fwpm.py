@@ -1,4 +1,4 @@
-"""`wire.filters.Filter` as the structures that FwpmFilterAdd0 takes (fwpmtypes.h), for fwpuclnt.dll and for simwfp alike.
+"""`wire.filters.Filter` as the structures that FwpmFilterAdd0 takes (fwpmtypes.h), for fwpuclnt.dll and simwfp alike.
 
 Only layouts and conversions; no library is called here.  Integers have fixed sizes (never `ctypes.c_ulong`, whose size
 differs between systems), so that the same test proves the layouts on Linux and on Windows.

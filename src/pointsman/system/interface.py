@@ -1,8 +1,8 @@
 """The seams to the operating system: what only Windows, or the lab, can do for us.
 
 Nothing above this file knows which system it runs on.  `pointsman.lab.system` implements these for the lab
-(the driver on simwfp behind a Unix socket), `pointsman.system.windows` for Windows.  A call here blocks for well under a
-millisecond; none waits for another proxy.
+(the driver on simwfp behind a Unix socket), `pointsman.system.windows` will for Windows.  A call here blocks for well
+under a millisecond; none waits for another proxy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The contract with the driver, as Python values: `abi/pointsman_abi.h` in `struct` notation.
 
-Pure bytes ⇄ values.  Sizes and golden bytes are tested against `abi/vectors/`, which the C tests read too.  All integers
-are little-endian; ports and addresses come out as host integers and `ipaddress` values.
+Pure bytes ⇄ values.  Sizes and golden bytes are tested against `abi/vectors/`, which the C tests read too.  All
+integers are little-endian; ports and addresses come out as host integers and `ipaddress` values.
 """
 
 from __future__ import annotations
@@ -261,9 +261,9 @@ def decode_status(data: bytes) -> Status:
     _, _, active, state, generation, written, notify, redirect, callout, objects = _STATUS.unpack_from(data)
     registrations = []
     for index in range(MAX_REGISTRATIONS):
-        slot = _SLOT.unpack_from(data, _STATUS.size + index * _SLOT.size)
-        if slot[0]:
-            registrations.append(RegistrationStatus(*slot[:5], Endpoints.decode(slot[5])))
+        number, pid, start, lease_ms, left_ms, endpoints = _SLOT.unpack_from(data, _STATUS.size + index * _SLOT.size)
+        if number:
+            registrations.append(RegistrationStatus(number, pid, start, lease_ms, left_ms, Endpoints.decode(endpoints)))
     counters = struct.unpack_from(f"<{COUNTER_COUNT}Q", data, _STATUS.size + MAX_REGISTRATIONS * _SLOT.size)
     return Status(
         active, State(state), generation, written, notify, redirect, callout, objects, tuple(registrations), counters

@@ -1,4 +1,4 @@
-"""Keys of the driver's WFP objects (`abi/pointsman_guids.h`) and of the Windows objects our filters refer to (fwpmu.h)."""
+"""Keys of the driver's WFP objects (`abi/pointsman_guids.h`) and of Windows' own that filters name (fwpmu.h)."""
 
 from __future__ import annotations
 
