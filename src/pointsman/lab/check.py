@@ -63,6 +63,7 @@ LIMITS = (
         "addressed UDP sends",
         "an allowed one is read again by the kernel, so a hostile program can change it in between",
     ),
+    ("connected UDP", "a block shows at connect(); on Windows at the first send"),
     ("letter case", "WFP lower-cases paths, so programs whose paths differ in case alone are one program"),
     ("hidden memory", "connects of programs that are not dumpable (ssh-agent) go on without being seen"),
     ("SO_SNDTIMEO", "a blocking connect that it ends fails with EALREADY, not EINPROGRESS"),
