@@ -32,7 +32,8 @@ def get(url: str, timeout: float) -> dict[str, object]:
             certificate = connection.sock.getpeercert() or {}
             names = dict(pair[0] for pair in certificate["issuer"])  # type: ignore[misc]
             issuer = names["organizationName"]
-        connection.request("GET", parts.path or "/", headers={"Connection": "close"})
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", target, headers={"Connection": "close"})
         response = connection.getresponse()
         return {"status": response.status, "size": len(response.read()), "issuer": issuer}
     finally:
