@@ -60,7 +60,7 @@ async def https_request(stage: Stage, _: Cast) -> Outcome:
         command_line(argv),
         _driver(stage, flow),
         human_line(record) if record else "nothing",
-        f"certificate by {issuer}, original destination {_destination(flow)}",
+        f"certificate by {issuer}; logged: {record.app if record else '?'}, pid {ran.pid}, to {_destination(flow)}",
         ok,
     )
 
