@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pointsman.errors import Exit
 from pointsman.lab.check import examine
 
 from .conftest import NAME, NAME_V6, Origin
@@ -19,7 +21,8 @@ from .conftest import NAME, NAME_V6, Origin
 FINDINGS = {finding.name: finding.allowed for finding in examine()}
 pytestmark = pytest.mark.skipif(not FINDINGS["user notification"], reason="this kernel cannot trap connect()")
 
-REFUSING = [sys.executable, str(Path(__file__).with_name("refuse_pidfd_getfd.py"))]
+PIDFD_GETFD, SECCOMP = "438", "317"  # x86-64
+REFUSE = [sys.executable, str(Path(__file__).with_name("refuse_call.py"))]
 CURL = ["curl", "-sS"]
 NODE = "fetch('{url}').then(r => r.text()).then(t => console.log(t))"
 REQUESTS = "import requests; print(requests.get('{url}').text)"
@@ -186,9 +189,9 @@ def test_it_works_as_an_ordinary_user(origin: Origin, tmp_path: Path) -> None:
 
 def test_it_works_where_pidfd_getfd_is_refused_as_in_a_default_container(origin: Origin) -> None:
     """A filter around the whole lab answers EPERM to pidfd_getfd, as the default profile of containers does."""
-    result = lab(origin, *CURL, origin.url, prefix=REFUSING)
+    result = lab(origin, *CURL, origin.url, prefix=[*REFUSE, PIDFD_GETFD])
     check = subprocess.run(
-        [*REFUSING, sys.executable, "-P", "-m", "pointsman", "lab", "--check"],
+        [*REFUSE, PIDFD_GETFD, sys.executable, "-P", "-m", "pointsman", "lab", "--check"],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
@@ -197,3 +200,23 @@ def test_it_works_where_pidfd_getfd_is_refused_as_in_a_default_container(origin:
     assert "inspect (default)" in result.stderr
     assert check.returncode == 0
     assert [line.split()[0] for line in check.stdout.splitlines() if "pidfd_getfd " in line[:20]] == ["no"]
+
+
+def test_a_kernel_that_forbids_seccomp_gets_a_clear_message(origin: Origin) -> None:
+    result = lab(origin, "true", prefix=[*REFUSE, SECCOMP])
+
+    assert result.returncode == Exit.NO_USER_NOTIFICATION
+    assert "[PM504]" in result.stderr
+    assert "pointsman lab --check" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_proxy_in_the_lab_says_when_its_port_is_taken(origin: Origin) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        result = lab(origin, sys.executable, "-P", "-m", "pointsman", "run", "--port", port)
+
+    assert result.returncode == Exit.PORT_TAKEN
+    assert "[PM401]" in result.stderr
+    assert port in result.stderr

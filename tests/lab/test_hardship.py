@@ -310,3 +310,25 @@ async def test_a_proxy_that_stops_renewing_its_lease_costs_nobody_the_network(pl
 
         assert lab.flows[-1].reason is Reason.LEASE_OVER
         assert registrations(lab) == [proxy.program.pid]
+
+
+async def test_a_full_table_of_processes_never_forgets_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MAX_PROCESSES", 4)  # the machine, the proxy, and two more
+    # Six processes that have connected and are all alive at once.
+    script = (
+        "import multiprocessing as m, socket\n"
+        "barrier = m.Barrier(6)\n"
+        "def one():\n"
+        "    socket.socket().connect_ex(('127.0.0.1', 1))\n"
+        "    barrier.wait()\n"
+        "children = [m.get_context('fork').Process(target=one) for _ in range(6)]\n"
+        "[child.start() for child in children]; [child.join() for child in children]\n"
+    )
+    async with origin() as server, open_lab(maps=[f"{REDIRECTED}:80=127.0.0.1:{server.port}"]) as lab:
+        await lab.proxy(("REDIRECT", REDIRECTED, 80))
+
+        many = await lab.python(script)
+        await lab.python(f"import socket; socket.create_connection(('{REDIRECTED}', 80)).close()")
+
+        assert many.status == 0
+        assert lab.flows[-1].reason is Reason.REDIRECTED

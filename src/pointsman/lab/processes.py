@@ -121,6 +121,7 @@ class Processes:
         self._simulator = simulator
         self._on_exit = on_exit
         self._known: dict[int, KnownProcess] = {}
+        self._holders: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -137,12 +138,15 @@ class Processes:
         return self._current(pid, tid) or self._introduce(pid, tid, MAX_ANCESTORS)
 
     def of_pid(self, pid: int) -> KnownProcess:
-        """Raises OSError if it is gone."""
-        return self._current(pid, pid) or self._introduce(pid, pid, MAX_ANCESTORS)
+        """One that holds the device: known for as long as it lives.  Raises OSError if it is gone."""
+        process = self._current(pid, pid) or self._introduce(pid, pid, MAX_ANCESTORS)
+        self._holders.add(pid)
+        return process
 
     def exited(self, pid: int) -> None:
         """Tell the driver that a process ended; harmless if it was told before."""
         process = self._known.pop(pid, None)
+        self._holders.discard(pid)
         if process is None:
             return
         self._loop.remove_reader(process.pidfd)
@@ -199,8 +203,10 @@ class Processes:
 
     def _make_room(self) -> None:
         if len(self._known) >= MAX_PROCESSES:
-            # The one known longest that is not the machine; if it still connects it is introduced anew.
-            self.exited(next(pid for pid in self._known if pid != os.getpid()))
+            # The one known longest that could not be a proxy; if it still connects it is introduced anew.
+            forgotten = next((pid for pid in self._known if pid not in self._holders), None)
+            if forgotten is not None:
+                self.exited(forgotten)
 
 
 def _readable(pidfd: int) -> bool:
