@@ -15,6 +15,7 @@ import pytest
 
 from pointsman.errors import Exit
 from pointsman.lab.check import examine
+from tests.fetch import FETCH
 
 from .conftest import NAME, NAME_V6, Origin
 
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.skipif(not FINDINGS["user notification"], reason="this 
 
 PIDFD_GETFD, SECCOMP = "438", "317"  # x86-64
 REFUSE = [sys.executable, str(Path(__file__).with_name("refuse_call.py"))]
-CURL = ["curl", "-sS"]
 NODE = "fetch('{url}').then(r => r.text()).then(t => console.log(t))"
 REQUESTS = "import requests; print(requests.get('{url}').text)"
 AIOHTTP = """
@@ -55,7 +55,7 @@ def records(file: Path) -> list[dict[str, Any]]:
 
 
 PROGRAMS = {
-    "curl": [*CURL, "{url}"],
+    "curl or a stand-in": [*FETCH, "{url}"],
     "wget": ["wget", "-q", "-O-", "{url}"],
     "node": ["node", "-e", NODE],
     "python-requests": [sys.executable, "-c", REQUESTS],
@@ -108,7 +108,7 @@ def test_ipv6_goes_through_the_proxy_too(origin: Origin) -> None:
     if not FINDINGS["IPv6 loopback"]:
         pytest.skip("no IPv6 loopback here")
 
-    result = lab(origin, *CURL, f"https://{NAME_V6}/")
+    result = lab(origin, *FETCH, f"https://{NAME_V6}/")
 
     assert result.returncode == 0, result.stderr
     assert "<p>served</p>" in result.stdout
@@ -116,7 +116,7 @@ def test_ipv6_goes_through_the_proxy_too(origin: Origin) -> None:
 
 
 def test_an_upstream_certificate_for_another_name_is_not_hidden(origin: Origin) -> None:
-    result = lab(origin, *CURL, "-k", "https://other.example/", options=["--resolve", "other.example=203.0.113.10"])
+    result = lab(origin, *FETCH, "-k", "https://other.example/", options=["--resolve", "other.example=203.0.113.10"])
 
     assert result.returncode != 0
     assert "<p>served</p>" not in result.stdout
@@ -145,10 +145,10 @@ def test_a_block_rule_gives_permission_denied(origin: Origin, tmp_path: Path) ->
     policy = tmp_path / "rules.toml"
     policy.write_text('[[rule]]\nname = "closed"\nnet = "203.0.113.0/24"\naction = "block"\n')
 
-    result = lab(origin, *CURL, "-v", origin.url, options=["--policy", str(policy)])
+    result = lab(origin, *FETCH, "-v", origin.url, options=["--policy", str(policy)])
 
     assert result.returncode == 7
-    assert "Permission denied" in result.stderr
+    assert "Permission denied" in result.stderr  # curl says why with -v, the stand-in always does
     assert "block (closed)" in result.stderr
 
 
@@ -181,7 +181,7 @@ def test_it_works_as_an_ordinary_user(origin: Origin, tmp_path: Path) -> None:
         pytest.skip("the interpreter lies where other users cannot reach it")
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
 
-    result = lab(origin, "curl", "-sS", origin.url, prefix=nobody, env={"HOME": "/nonexistent"})
+    result = lab(origin, *FETCH, origin.url, prefix=nobody, env={"HOME": "/nonexistent"})
 
     assert result.returncode == 0, result.stderr
     assert "inspect (default)" in result.stderr
@@ -189,7 +189,7 @@ def test_it_works_as_an_ordinary_user(origin: Origin, tmp_path: Path) -> None:
 
 def test_it_works_where_pidfd_getfd_is_refused_as_in_a_default_container(origin: Origin) -> None:
     """A filter around the whole lab answers EPERM to pidfd_getfd, as the default profile of containers does."""
-    result = lab(origin, *CURL, origin.url, prefix=[*REFUSE, PIDFD_GETFD])
+    result = lab(origin, *FETCH, origin.url, prefix=[*REFUSE, PIDFD_GETFD])
     check = subprocess.run(
         [*REFUSE, PIDFD_GETFD, sys.executable, "-P", "-m", "pointsman", "lab", "--check"],
         capture_output=True, text=True, check=False, timeout=60,

@@ -12,6 +12,7 @@ import pytest
 
 from pointsman.lab.machine import PlacementName
 from pointsman.wire.abi import Reason, Verdict
+from tests.fetch import FETCH, PROGRAM
 
 from .world import BLOCKED, ORIGIN, ORIGIN_V6, REDIRECTED, REDIRECTED_V6, TIMEOUT, open_lab, origin
 
@@ -24,7 +25,7 @@ s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
 if len(sys.argv) > 3: s.setblocking(False)
 print(s.connect_ex((host, port)))
 """
-FETCH = """
+ASYNC_FETCH = """
 import asyncio, sys
 async def fetch(host):
     reader, writer = await asyncio.open_connection(host, 80)
@@ -40,7 +41,7 @@ PASS = ["PASS", ORIGIN, 80]
 async def test_a_connection_nobody_redirects_goes_where_the_lab_network_leads(placement: PlacementName) -> None:
     async with origin() as server, open_lab(placement, [f"{ORIGIN}:80=127.0.0.1:{server.port}"]) as lab:
         await lab.proxy(PASS)
-        done = await lab.run("curl", "-sS", f"http://{ORIGIN}/a")
+        done = await lab.run(*FETCH, f"http://{ORIGIN}/a")
 
         assert (done.status, done.out) == (0, "origin"), done.err
         assert server.asked == ["GET /a HTTP/1.1"]
@@ -50,11 +51,11 @@ async def test_a_connection_nobody_redirects_goes_where_the_lab_network_leads(pl
 async def test_a_redirected_program_reaches_the_proxy_which_learns_who_it_was(placement: PlacementName) -> None:
     async with open_lab(placement) as lab:
         await lab.proxy(REDIRECT)
-        done = await lab.run("curl", "-sS", f"http://{REDIRECTED}/")
+        done = await lab.run(*FETCH, f"http://{REDIRECTED}/")
 
         told = json.loads(done.out)
         assert (told["address"], told["port"], told["rule"], told["records"]) == (REDIRECTED, 80, 1, 8)
-        assert told["app"].endswith("/curl")
+        assert told["app"].endswith("/" + PROGRAM.name)
         assert [flow.verdict for flow in lab.flows] == [Verdict.REDIRECT]
         assert lab.flows[0].pid == told["pid"]
         assert str(lab.flows[0].original_destination[0]) == REDIRECTED
@@ -73,7 +74,7 @@ async def test_a_blocked_program_gets_eacces(placement: PlacementName) -> None:
 async def test_a_non_blocking_program_is_redirected_too(placement: PlacementName) -> None:
     async with open_lab(placement) as lab:
         await lab.proxy(REDIRECT)
-        done = await lab.python(FETCH, REDIRECTED)
+        done = await lab.python(ASYNC_FETCH, REDIRECTED)
 
         assert json.loads(done.out)["address"] == REDIRECTED
 
@@ -88,8 +89,8 @@ async def test_a_non_blocking_connect_is_told_that_it_goes_on(placement: Placeme
 async def test_ipv6_is_passed_and_redirected_as_ipv4_is(placement: PlacementName) -> None:
     async with origin(6) as server, open_lab(placement, [f"[{ORIGIN_V6}]:80=[::1]:{server.port}"]) as lab:
         await lab.proxy(["REDIRECT", REDIRECTED_V6, 80])
-        direct = await lab.run("curl", "-sS", f"http://[{ORIGIN_V6}]/")
-        redirected = await lab.python(FETCH, REDIRECTED_V6)
+        direct = await lab.run(*FETCH, f"http://[{ORIGIN_V6}]/")
+        redirected = await lab.python(ASYNC_FETCH, REDIRECTED_V6)
 
         assert direct.out == "origin", direct.err
         assert json.loads(redirected.out)["address"] == REDIRECTED_V6
@@ -109,7 +110,7 @@ async def test_a_dead_port_refuses_blocking_and_non_blocking_programs(placement:
         dead = server.port
     async with open_lab(placement, [f"{ORIGIN}:80=127.0.0.1:{dead}"]) as lab:
         blocking = await lab.python(CONNECT, ORIGIN, "80")
-        waiting = await lab.python(FETCH, ORIGIN)
+        waiting = await lab.python(ASYNC_FETCH, ORIGIN)
 
         assert blocking.out == f"{errno.ECONNREFUSED}\n"
         assert "ConnectionRefusedError" in waiting.err

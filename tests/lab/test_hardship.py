@@ -18,6 +18,7 @@ import pytest
 from pointsman.lab import processes
 from pointsman.lab.machine import Machine, PlacementName
 from pointsman.wire.abi import LEASE_MIN_MS, STATUS_SIZE, Ioctl, Reason, Status, decode_status
+from tests.fetch import FETCH
 
 from .world import ORIGIN, PROGRAMS, REDIRECTED, TIMEOUT, Lab, open_lab, origin
 
@@ -204,13 +205,13 @@ async def test_a_killed_proxy_costs_nobody_the_network(placement: PlacementName)
     async with origin() as server, open_lab(placement, [f"{REDIRECTED}:80=127.0.0.1:{server.port}"]) as lab:
         proxy = await lab.proxy(["REDIRECT", REDIRECTED, 80])
         assert registrations(lab) == [proxy.program.pid]
-        redirected = await lab.run("curl", "-sS", f"http://{REDIRECTED}/")
+        redirected = await lab.run(*FETCH, f"http://{REDIRECTED}/")
         proxy.program.send_signal(signal.SIGKILL)
         await proxy.program.wait()
 
         assert json.loads(redirected.out)["redirected"]
         assert registrations(lab) == []
-        assert (await lab.run("curl", "-sS", f"http://{REDIRECTED}/")).out == "origin"
+        assert (await lab.run(*FETCH, f"http://{REDIRECTED}/")).out == "origin"
 
 
 async def test_a_newer_proxy_takes_over_and_gives_back(placement: PlacementName) -> None:
@@ -218,11 +219,11 @@ async def test_a_newer_proxy_takes_over_and_gives_back(placement: PlacementName)
         old = await lab.proxy(["REDIRECT", REDIRECTED, 80])
         new = await lab.proxy(["REDIRECT", REDIRECTED, 80])
         assert registrations(lab) == [new.program.pid, old.program.pid]
-        await lab.run("curl", "-sS", f"http://{REDIRECTED}/")
+        await lab.run(*FETCH, f"http://{REDIRECTED}/")
         assert json.loads(await new.line())["redirected"]
         new.program.send_signal(signal.SIGKILL)
         await new.program.wait()
-        await lab.run("curl", "-sS", f"http://{REDIRECTED}/")
+        await lab.run(*FETCH, f"http://{REDIRECTED}/")
 
         assert json.loads(await old.line())["redirected"]
 
@@ -232,7 +233,7 @@ async def test_a_stopped_proxy_hangs_nothing_but_its_own_connections(placement: 
         proxy = await lab.proxy(["REDIRECT", REDIRECTED, 80])
         proxy.program.send_signal(signal.SIGSTOP)
 
-        assert (await lab.run("curl", "-sS", f"http://{ORIGIN}/")).out == "origin"
+        assert (await lab.run(*FETCH, f"http://{ORIGIN}/")).out == "origin"
         connected = await lab.python(PENDING, REDIRECTED)
         assert connected.status == 0
         proxy.program.send_signal(signal.SIGCONT)
@@ -260,12 +261,13 @@ proxy["main"]()
 async def test_a_socket_with_our_redirect_records_is_not_redirected_again(placement: PlacementName) -> None:
     script = """
 import json, os, runpy, socket, sys
+fetch = sys.argv[3:]
 sys.argv = [sys.argv[1], json.dumps([["REDIRECT", sys.argv[2], 80]])]
 host = sys.argv[1] and json.loads(sys.argv[1])[0][1]
 proxy = runpy.run_path(sys.argv[0])
 def serve(listeners, system):
     if not os.fork():
-        os.execvp("curl", ["curl", "-sS", "-o", "/dev/null", "http://%s/" % host])
+        os.execvp(fetch[0], [*fetch, "-o", "/dev/null", "http://%s/" % host])
     accepted = listeners[0].accept()[0]
     upstream = socket.socket()
     system.redirects.apply_records(upstream, system.redirects.redirect_records(accepted))
@@ -280,7 +282,7 @@ proxy["main"].__globals__["serve"] = serve
 proxy["main"]()
 """
     async with origin() as server, open_lab(placement, [f"{REDIRECTED}:80=127.0.0.1:{server.port}"]) as lab:
-        done = await lab.python(script, str(PROGRAMS / "proxy.py"), REDIRECTED)
+        done = await lab.python(script, str(PROGRAMS / "proxy.py"), REDIRECTED, *FETCH)
 
         assert done.out == "ready\norigin\n", done.err
         assert [flow.reason for flow in lab.flows] == [Reason.REDIRECTED]
@@ -305,7 +307,7 @@ async def test_a_proxy_that_stops_renewing_its_lease_costs_nobody_the_network(pl
         proxy = await lab.proxy(["REDIRECT", REDIRECTED, 80], lease_ms=LEASE_MIN_MS)
         proxy.program.send_signal(signal.SIGSTOP)
         async with asyncio.timeout(TIMEOUT):
-            while (await lab.run("curl", "-sS", "-m1", f"http://{REDIRECTED}/")).out != "origin":
+            while (await lab.run(*FETCH, "-m1", f"http://{REDIRECTED}/")).out != "origin":
                 continue
 
         assert lab.flows[-1].reason is Reason.LEASE_OVER

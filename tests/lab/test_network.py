@@ -15,6 +15,7 @@ from pointsman.errors import Exit, PointsmanError
 from pointsman.lab.dns import DnsServer, answer
 from pointsman.lab.machine import PlacementName
 from pointsman.lab.network import Network
+from tests.fetch import FETCH
 
 from .world import ORIGIN, ORIGIN_V6, open_lab, origin
 
@@ -100,7 +101,7 @@ async def test_programs_resolve_given_names_and_reach_them(placement: PlacementN
     names = [f"example.test={ORIGIN}", f"example.test={ORIGIN_V6}", f"four.test={ORIGIN}"]
     async with origin() as server, open_lab(placement, [f"{ORIGIN}:80=127.0.0.1:{server.port}"], names) as lab:
         resolved = await lab.python(RESOLVE, "example.test")
-        fetched = await lab.run("curl", "-sS", "http://four.test/")
+        fetched = await lab.run(*FETCH, "http://four.test/")
 
         assert resolved.out == f"{sorted([ORIGIN, ORIGIN_V6])}\n", resolved.err
         assert fetched.out == "origin", fetched.err

@@ -15,13 +15,14 @@ import pytest
 
 from pointsman.errors import Exit, PointsmanError
 from pointsman.lab.machine import Machine, PlacementName
+from tests.fetch import FETCH
 
 from .world import ORIGIN, PROGRAMS, REDIRECTED, open_lab, origin
 
 pytestmark = pytest.mark.asyncio
 REDIRECT = ["REDIRECT", REDIRECTED, 80]
 CLIENTS = {
-    "curl": ["curl", "-sS", "http://{}/"],
+    "curl": [*FETCH, "http://{}/"],
     "wget": ["wget", "-qO-", "http://{}/"],
     "node": ["node", "-e", "require('http').get('http://{}/', r => r.pipe(process.stdout))"],
     "git": ["git", "ls-remote", "http://{}/repository"],
@@ -76,18 +77,19 @@ async def test_a_static_program_without_our_c_library_is_redirected(placement: P
         assert json.loads(await proxy.line())["app"] == str(program).lower()
 
 
-async def test_exec_makes_another_program_of_the_same_process(placement: PlacementName) -> None:
+async def test_exec_makes_another_program_of_the_same_process(placement: PlacementName, tmp_path: Path) -> None:
     script = """
 import os, socket, sys
 s = socket.create_connection((sys.argv[1], 80)); s.close()
-os.execvp("curl", ["curl", "-sS", "http://" + sys.argv[1]])
+os.execv(sys.argv[2], [sys.argv[2], sys.argv[1], "80"])
 """
+    program = static_program(tmp_path)
     async with open_lab(placement) as lab:
         await lab.proxy(REDIRECT)
-        await lab.python(script, REDIRECTED)
+        await lab.python(script, REDIRECTED, str(program))
 
         names = [flow.app.rpartition("/")[2] for flow in lab.flows]
-        assert [name[:4] for name in names] == ["pyth", "curl"]
+        assert [name[:6] for name in names] == ["python", "connec"]
         assert lab.flows[0].pid == lab.flows[1].pid
 
 
