@@ -220,3 +220,26 @@ def test_the_proxy_in_the_lab_says_when_its_port_is_taken(origin: Origin) -> Non
     assert result.returncode == Exit.PORT_TAKEN
     assert "[PM401]" in result.stderr
     assert port in result.stderr
+
+
+def test_a_proxy_that_dies_is_reported_and_costs_nobody_the_network(origin: Origin, tmp_path: Path) -> None:
+    script = tmp_path / "killer.py"
+    script.write_text(KILL_THE_PROXY)
+
+    result = lab(origin, sys.executable, str(script), *FETCH, origin.url)
+
+    assert result.returncode == 0, result.stderr
+    assert "<p>served</p>" in result.stdout
+    assert "[PM510]" in result.stderr
+    assert "inspect (default)" not in result.stderr
+
+
+KILL_THE_PROXY = """
+import os, select, signal, subprocess, sys
+children = open(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read().split()
+proxy = next(int(pid) for pid in children if b"--json" in open(f"/proc/{pid}/cmdline", "rb").read())
+pidfd = os.pidfd_open(proxy)
+os.kill(proxy, signal.SIGKILL)
+select.select([pidfd], [], [])
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+"""

@@ -18,7 +18,7 @@ from pointsman.policy.load import default_policy
 from pointsman.policy.rules import Policy
 
 if TYPE_CHECKING:
-    from pointsman.lab.session import SessionSettings
+    from pointsman.lab.session import LabProxy, SessionSettings
 
 
 @click.command(
@@ -97,10 +97,27 @@ async def run_lab(settings: SessionSettings, policy: Policy, command: tuple[str,
         # Ctrl-C is the program's business: the terminal has sent it there too, and we end when it ends.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, program.send_signal, signal.SIGTERM)
+        watching = asyncio.create_task(warn_when_ended(proxy))
         status = await program.wait()
+        watching.cancel()
         await proxy.stop()
     log.close()
     return exit_status(status)
+
+
+async def warn_when_ended(proxy: LabProxy) -> None:
+    """A proxy that ends before the command is worth a word: what follows goes direct."""
+    from pointsman.lab.session import exit_status
+
+    status = await proxy.ended()
+    error = PointsmanError(
+        "the lab's proxy ended before the command",
+        code="PM510",
+        seen=f"status {exit_status(status)}",
+        effect="connections go direct from now on (fail open), and none is inspected",
+        do="report it, with what stands above, if nobody ended it on purpose",
+    )
+    click.echo(str(error), err=True)
 
 
 def print_check() -> int:
