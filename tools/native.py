@@ -116,10 +116,16 @@ def build_tests(sanitize: bool) -> list[Path]:
     else:
         options += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     parts = [*DRIVER_SOURCES, *SIM_SOURCES]
+    objects = []  # driver and simulator are compiled once, for all programs
+    for part in parts:
+        target = folder / "parts" / f"{part.parent.name}_{part.stem}.o"
+        if not is_current(target, [part], [*compiler, *options]):
+            run([*compiler, *options, "-c", str(part), "-o", str(target)])
+        objects.append(str(target))
     for source in sorted([*(ROOT / "driver/tests").glob("*_test.c"), *(ROOT / "simwfp/tests").glob("*_test.c")]):
         product = folder / source.stem
         if not is_current(product, [source, *parts], [*compiler, *options]):
-            run([*compiler, *options, str(source), *map(str, parts), "-o", str(product)])
+            run([*compiler, *options, str(source), *objects, "-o", str(product)])
         products.append(product)
     return products
 
