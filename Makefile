@@ -30,7 +30,7 @@ test: lib driver ## every test that this machine can run
 	@$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff (check and format) and mypy
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy tests tools
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy tests tools bench
 
 clean: ## removes what was built
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache src/pointsman/lab/_native
