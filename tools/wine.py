@@ -36,6 +36,7 @@ TARGET = ["-target", "x86_64-windows-gnu"]
 FREESTANDING = [
     "-O2", "-fno-sanitize=all", "-fno-stack-protector", "-mno-stack-arg-probe", "-fno-builtin", f"-I{PORT / 'include'}",
 ]  # fmt: skip
+LAYOUT = b"1"  # of the folder that build_python makes
 UNUSED_STDLIB = {"__pycache__", "ensurepip", "idlelib", "lib-dynload", "lib2to3", "site-packages", "test", "tkinter"}
 PIP_TARGET = ["--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp"]
 
@@ -101,14 +102,19 @@ def build_kernel() -> Path:
         ROOT / "driver/package/fwpkclnt.def", "/driver", "/subsystem:native", "/entry:DriverEntry", "/release",
     )  # fmt: skip
     link_freestanding(
-        OUTPUT / "fwpuclnt.dll", CLIENT_SOURCES, [PORT / "kernel32.def", PORT / "ntdll.def"], PORT / "fwpuclnt.def", "/dll", "/noentry"
+        OUTPUT / "fwpuclnt.dll",
+        CLIENT_SOURCES,
+        [PORT / "kernel32.def", PORT / "ntdll.def"],
+        PORT / "fwpuclnt.def",
+        "/dll",
+        "/noentry",
     )
     return OUTPUT
 
 
 def build_python() -> Path:
     """A folder with a Windows python.exe, its standard library and the wheels of tests/wine/requirements.txt."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + PYTHON_SOURCE.read_bytes() + Path(__file__).read_bytes())
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + PYTHON_SOURCE.read_bytes() + LAYOUT)
     with locked("python-" + digest.hexdigest()[:12]) as folder:
         if folder.exists():
             return folder
