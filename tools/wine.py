@@ -36,6 +36,7 @@ TARGET = ["-target", "x86_64-windows-gnu"]
 FREESTANDING = [
     "-O2", "-fno-sanitize=all", "-fno-stack-protector", "-mno-stack-arg-probe", "-fno-builtin", f"-I{PORT / 'include'}",
 ]  # fmt: skip
+UNAVAILABLE = 69  # exit status: this machine cannot do it (EX_UNAVAILABLE of sysexits.h)
 LAYOUT = b"1"  # of the folder that build_python makes
 UNUSED_STDLIB = {"__pycache__", "ensurepip", "idlelib", "lib-dynload", "lib2to3", "site-packages", "test", "tkinter"}
 PIP_TARGET = ["--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp"]
@@ -204,7 +205,8 @@ def prefix_environment(prefix: Path) -> dict[str, str]:
 def main() -> None:
     reason = missing()
     if reason is not None:
-        raise SystemExit(f"tools/wine.py: {reason}")
+        sys.stderr.write(reason + "\n")
+        raise SystemExit(UNAVAILABLE)
     print(
         json.dumps(
             {"python": str(build_python()), "prefix": str(build_prefix()), "kernel": str(build_kernel())}
