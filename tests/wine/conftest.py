@@ -29,7 +29,7 @@ def machine() -> Iterator[Machine]:
             operator.call("install", DriverService(SIMULATOR, IMAGES + "fwpkclnt.sys", "simwfp"))
             operator.call("start", SIMULATOR)
             yield machine
-            operator.call("close_simulator")
+            operator.call("reset")
             operator.call("stop", SIMULATOR)
             operator.call("delete", SIMULATOR)
         finally:
@@ -41,7 +41,7 @@ def service(machine: Machine) -> Iterator[DriverService]:
     """The driver's service as it is to be installed; it is gone after the test, and the simulator found nothing left."""
     operator = machine.operator
     yield DriverService(DRIVER, IMAGES + "pointsman.sys", "Pointsman")
-    machine.end_processes()
+    machine.release_processes()
     if operator.call("query", DRIVER) is not None:
         operator.call("stop", DRIVER)
         operator.call("delete", DRIVER)

@@ -91,6 +91,10 @@ class Process:
             raise RemoteError(*value)
         return value
 
+    def is_alive(self) -> bool:
+        assert self._process.stdin is not None
+        return self._process.poll() is None and not self._process.stdin.closed
+
     def wait(self) -> None:
         self._process.wait(ANSWER)
 
@@ -120,18 +124,20 @@ class Machine:
             "WINEDLLOVERRIDES": "mscoree,mshtml,winemenubuilder.exe=;fwpuclnt=n", "DISPLAY": "",
             "PYTHONPATH": windows_path(ROOT / "src"), "PYTHONPYCACHEPREFIX": windows_path(python / "pycache"),
         }  # fmt: skip
-        self._processes: list[Process] = []
+        self._busy: list[Process] = []
+        self._idle: list[Process] = []
         self._wineserver("-k")
         self._wineserver("-w")
         for name in ("fwpkclnt.sys", "pointsman.sys"):
             shutil.copy2(kernel / name, prefix / DRIVERS / name)
         shutil.copy2(kernel / "fwpuclnt.dll", prefix / "drive_c/windows/system32/fwpuclnt.dll")
         self._wineserver("-p")  # stays, so that a process starts in a fraction of the time
-        self.operator = self.process()
+        self.operator = Process(self)
 
-    def process(self) -> Process:
-        process = Process(self)
-        self._processes.append(process)
+    def process(self, *, new: bool = False) -> Process:
+        """One with nothing open; a `new` one was started now, others may have served a test before."""
+        process = self._idle.pop() if self._idle and not new else Process(self)
+        self._busy.append(process)
         return process
 
     def simulate(self, code: int, request: bytes = b"", reply_size: int = 0) -> bytes:
@@ -159,16 +165,20 @@ class Machine:
         *numbers, last = _BOOKS.unpack(self.simulate(BOOKS, b"", _BOOKS.size))
         return Books(*numbers[:4], bool(numbers[4]), last.rstrip(b"\0").decode())
 
-    def end_processes(self) -> None:
-        """All but the operator."""
-        for process in self._processes[1:]:
-            process.end()
-        del self._processes[1:]
+    def release_processes(self) -> None:
+        """What the test started: its handles are closed, and the processes that are left serve the next one."""
+        while self._busy:
+            process = self._busy.pop()
+            if process.is_alive():
+                process.call("reset")
+                self._idle.append(process)
+            else:
+                process.end()
 
     def shut_down(self) -> None:
         try:
-            self.end_processes()
-            self.operator.end()
+            for process in [*self._busy, *self._idle, self.operator]:
+                process.end()
         finally:
             self._wineserver("-k")
             self._wineserver("-w")

@@ -28,7 +28,13 @@ GetProcessTimes = Function(
     "kernel32", "GetProcessTimes", BOOL, HANDLE, *(ctypes.c_void_p for _ in range(4)), check=nonzero
 )
 CloseHandle = Function("kernel32", "CloseHandle", BOOL, HANDLE, check=nonzero)
+DuplicateHandle = Function(
+    "kernel32", "DuplicateHandle", BOOL, HANDLE, HANDLE, HANDLE, ctypes.c_void_p, DWORD, BOOL, DWORD, check=nonzero
+)
 PROCESS_TERMINATE = 1
+PROCESS_DUP_HANDLE = 0x40
+DUPLICATE_SAME_ACCESS = 2
+CURRENT_PROCESS = ctypes.c_void_p(-1)
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 
 
@@ -39,6 +45,7 @@ class Peer:
         self._driver: WindowsDriver | None = None
         self._engine: WindowsFilterEngine | None = None
         self._simulator: WindowsDriver | None = None
+        self._held: int | None = None
 
     def about(self) -> tuple[int, str, int]:
         """Process id, what Python says it is, and when this process began (100 ns since 1601)."""
@@ -48,10 +55,33 @@ class Peer:
         CloseHandle(handle)
         return os.getpid(), sys.version, times[0].value
 
+    def reset(self) -> None:
+        """Everything closed, as in a process that has just started."""
+        if self._held is not None:
+            CloseHandle(self._held)
+        for opened in (self._engine, self._driver, self._simulator):
+            if opened is not None:
+                opened.close()
+        self._held = self._engine = self._driver = self._simulator = None
+
     def terminate(self, pid: int) -> None:
         handle = OpenProcess(PROCESS_TERMINATE, 0, pid)
         TerminateProcess(handle, 1)
         CloseHandle(handle)
+
+    def handle(self) -> int:
+        """The number of the driver's handle in this process."""
+        number = self.driver._handle
+        assert number is not None, "it is closed"
+        return number
+
+    def hold(self, pid: int, handle: int) -> None:
+        """Have a handle of another process open too, so that its end is not the last close."""
+        process = OpenProcess(PROCESS_DUP_HANDLE, 0, pid)
+        held = HANDLE()
+        DuplicateHandle(process, handle, CURRENT_PROCESS, ctypes.byref(held), 0, 0, DUPLICATE_SAME_ACCESS)
+        CloseHandle(process)
+        self._held = held.value
 
     # ---- services ----
 
@@ -131,11 +161,6 @@ class Peer:
         if self._simulator is None:
             self._simulator = WindowsDriver(r"\\.\SimWfp")
         return self._simulator.control(code, request, reply_size)
-
-    def close_simulator(self) -> None:
-        if self._simulator is not None:
-            self._simulator.close()
-            self._simulator = None
 
 
 def main() -> None:

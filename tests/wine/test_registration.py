@@ -104,6 +104,20 @@ def test_the_registration_goes_with_a_killed_process(machine: Machine, proxy: Op
     assert (end.registration, end.pid, end.process_start) == (number, registrant.pid, registrant.started)
 
 
+def test_the_exit_itself_ends_it_while_somebody_holds_the_handle(machine: Machine, proxy: Open) -> None:
+    watcher, registrant = proxy(), proxy()
+    number = registrant.call("register", ENDPOINTS, LEASE).registration
+    watcher.call("hold", registrant.pid, registrant.call("handle"))
+
+    machine.operator.call("terminate", registrant.pid)
+    registrant.wait()
+
+    status = look_until(watcher, lambda status: not status.registrations)
+    assert (status.counters[Counter.OWNER_EXITED], status.counters[Counter.OWNER_CLOSED]) == (1, 0)
+    end = events_of(watcher)[-1]
+    assert (end.kind, end.registration, end.pid) == (EventKind.OWNER_EXITED, number, registrant.pid)
+
+
 def test_the_registration_goes_with_an_orderly_end(proxy: Open) -> None:
     watcher, registrant = proxy(), proxy()
     registrant.call("register", ENDPOINTS, LEASE)
@@ -209,10 +223,10 @@ def test_wrong_codes_sizes_and_versions_give_the_documented_errors(
 
 
 def test_a_process_that_starts_is_an_event(machine: Machine, driver: DriverService, proxy: Open) -> None:
-    process = proxy()
+    watcher, process = proxy(), machine.process(new=True)
 
     def seen() -> list[abi.Event]:
-        batch: abi.Events = process.call("events", 0)
+        batch: abi.Events = watcher.call("events", 0)
         return [event for event in batch.events if event.kind == EventKind.PROCESS_STARTED and event.pid == process.pid]
 
     found = next(filter(None, (seen() for _ in range(LOOKS))), [])
