@@ -38,7 +38,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture
 def service(machine: Machine) -> Iterator[DriverService]:
-    """The driver's service as it is to be installed; it is gone after the test, and the simulator found nothing left."""
+    """The driver's service as it is to be installed.  After the test it is gone, and has left nothing behind."""
     operator = machine.operator
     yield DriverService(DRIVER, IMAGES + "pointsman.sys", "Pointsman")
     machine.release_processes()

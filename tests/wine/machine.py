@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 WINE = "/usr/lib/wine/wine64" if Path("/usr/lib/wine/wine64").exists() else "wine"
 ANSWER = 60.0  # seconds that a Windows process may think before the test gives up
-UNAVAILABLE = 69  # exit status of tools/wine.py where this machine cannot do it
+UNAVAILABLE = 69  # exit status of tools/wine_machine.py where this machine cannot do it
 DRIVERS = "drive_c/windows/system32/drivers"
 SIMULATOR = "SimWfp"
 DRIVER = "pointsman"
@@ -162,8 +162,9 @@ class Machine:
         self.simulate(FLOW_CLOSE, struct.pack("<Q", flow))
 
     def books(self) -> Books:
-        *numbers, last = _BOOKS.unpack(self.simulate(BOOKS, b"", _BOOKS.size))
-        return Books(*numbers[:4], bool(numbers[4]), last.rstrip(b"\0").decode())
+        reply = self.simulate(BOOKS, b"", _BOOKS.size)
+        objects, handles, violations, misuses, notified, _, last = _BOOKS.unpack(reply)
+        return Books(objects, handles, violations, misuses, bool(notified), last.rstrip(b"\0").decode())
 
     def release_processes(self) -> None:
         """What the test started: its handles are closed, and the processes that are left serve the next one."""
@@ -188,9 +189,9 @@ class Machine:
 
 
 def prepare() -> dict[str, Path] | str:
-    """The folders that tools/wine.py makes, or why this machine has none."""
+    """The folders that tools/wine_machine.py makes, or why this machine has none."""
     result = subprocess.run(
-        [sys.executable, str(ROOT / "tools/wine.py")], capture_output=True, text=True, check=False, timeout=900
+        [sys.executable, str(ROOT / "tools/wine_machine.py")], capture_output=True, text=True, check=False, timeout=900
     )
     if result.returncode == UNAVAILABLE:
         return result.stderr.strip()

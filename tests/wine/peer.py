@@ -1,7 +1,7 @@
-"""A process of the Windows Python under Wine that does what a test on Linux says: one line in, one line out, both pickled.
+"""A Windows Python under Wine that does what a test on Linux says: one line in, one line out, both pickled.
 
-It calls the product's own Windows code, `pointsman.system.windows`; only what no product needs (ending another process, the
-simulator's device) is done here by hand.
+It calls the product's own Windows code, `pointsman.system.windows`; only what no product needs (ending another
+process, the simulator's device) is done here by hand.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def main() -> None:
     peer = Peer()
     lines, replies = sys.stdin.buffer, sys.stdout.buffer
     for line in lines:
-        name, arguments = pickle.loads(base64.b64decode(line))  # noqa: S301 - our own test, at the other end of a pipe
+        name, arguments = pickle.loads(base64.b64decode(line))
         reply: tuple[str, Any]
         try:
             reply = ("value", getattr(peer, name)(*arguments))

@@ -1,4 +1,4 @@
-"""fwpuclnt.dll, 1:1 (fwpmu.h): the filter engine's client; structures in `system.fwpm`.  Failing calls raise Win32Error."""
+"""fwpuclnt.dll, 1:1 (fwpmu.h): the filter engine's client (`system.fwpm` has its structures)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the tests under Wine need, from scratch: a Windows Python from wheels, a Wine prefix, and the simulated WFP.
 
-    python tools/wine.py        prints the folders as JSON: {"python": ..., "prefix": ..., "kernel": ...}
+    python tools/wine_machine.py        prints the folders as JSON: {"python": ..., "prefix": ..., "kernel": ...}
 
 Downloads, Python and prefix are kept in the user's cache ($XDG_CACHE_HOME/pointsman/wine), the products of our own
 sources in build/wine.  Nothing here is ever shipped.  Needs Debian's `wine` and `wine64`, and runs on CPython 3.11:
