@@ -10,15 +10,19 @@ import base64
 import ctypes
 import os
 import pickle
+import socket
 import struct
 import sys
 import traceback
 from typing import Any
 
+from pointsman.control.registration import Registration
+from pointsman.policy.load import parse_policy
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
 from pointsman.system.windows.service_manager import DriverService, ServiceManager, ServiceStatus
+from pointsman.system.windows.system import WindowsSystem
 from pointsman.wire import abi
 from pointsman.wire.filters import Filter
 
@@ -46,6 +50,7 @@ class Peer:
         self._engine: WindowsFilterEngine | None = None
         self._simulator: WindowsDriver | None = None
         self._held: int | None = None
+        self._registration: Registration | None = None
 
     def about(self) -> tuple[int, str, int]:
         """Process id, what Python says it is, and when this process began (100 ns since 1601)."""
@@ -59,10 +64,10 @@ class Peer:
         """Everything closed, as in a process that has just started."""
         if self._held is not None:
             CloseHandle(self._held)
-        for opened in (self._engine, self._driver, self._simulator):
+        for opened in (self._registration, self._engine, self._driver, self._simulator):
             if opened is not None:
                 opened.close()
-        self._held = self._engine = self._driver = self._simulator = None
+        self._held = self._registration = self._engine = self._driver = self._simulator = None
 
     def terminate(self, pid: int) -> None:
         handle = OpenProcess(PROCESS_TERMINATE, 0, pid)
@@ -154,6 +159,46 @@ class Peer:
     def close_engine(self) -> None:
         assert self._engine is not None, "the test has to open the engine first"
         self._engine.close()
+
+    # ---- the product's own registration, and the rest of its Windows system ----
+
+    def open_registration(self, policy: str, endpoints: abi.Endpoints) -> int:
+        """Register and install the policy's filters, as `pointsman run` does."""
+        self._registration = Registration(
+            WindowsSystem(), parse_policy(policy.encode(), "policy.toml"), endpoints, lease_ms=60_000
+        )
+        self._registration.open()
+        return self._registration.number
+
+    def renew_registration(self) -> tuple[int, int]:
+        assert self._registration is not None, "the test has to open it first"
+        self._registration.renew()
+        return self._registration.number, self._registration.refused_renewals
+
+    def withdraw_registration(self) -> None:
+        """Behind the registration's back."""
+        with_device = WindowsDriver()
+        assert self._registration is not None, "the test has to open it first"
+        with_device.control(abi.Ioctl.WITHDRAW, abi.registration_request(self._registration.number), 0)
+        with_device.close()
+
+    def app_id(self, path: str) -> bytes:
+        return WindowsSystem().app_id(path)
+
+    def image_path(self, app_id: bytes) -> str:
+        return WindowsSystem().image_path(app_id)
+
+    def redirect_facts(self) -> tuple[bytes | None, bytes, int]:
+        """Of a connection that nobody redirected: context, records, and records refused when setting some."""
+        redirects = WindowsSystem().redirects
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            client.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+            with accepted:
+                context, records = redirects.redirect_context(accepted), redirects.redirect_records(accepted)
+            with socket.socket() as upstream:
+                redirects.apply_records(upstream, b"opaque")
+        return context, records, redirects.refused_records
 
     # ---- the simulator (simwfp/wine/test_device.h) ----
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
@@ -19,6 +20,8 @@ Refused = Callable[..., RemoteError]
 Open = Callable[[], Process]
 ENDPOINTS = Endpoints((IPv4Address("127.0.0.1"), 18080), (IPv6Address("::1"), 18081))
 LEASE = 60_000  # ms: no test here waits for a lease to end
+EPOCH_1601 = 116_444_736_000_000_000  # 100 ns from 1601 to 1970
+SECOND = 10**9  # ns, for the grain of the kernel's clock
 LOOKS = 2000  # at most, for something that comes with an event of the system; each is a round trip to the driver
 
 
@@ -74,6 +77,8 @@ def test_register_renew_withdraw(proxy: Open) -> None:
     assert counted == [1, 1, 1]
     assert [event.kind for event in events_of(process)] == [EventKind.REGISTERED, EventKind.WITHDRAWN]
     assert {(event.pid, event.process_start) for event in events_of(process)} == {(process.pid, process.started)}
+    now = (time.time_ns() + SECOND) // 100 + EPOCH_1601
+    assert all(process.started <= event.time <= now for event in events_of(process))
 
 
 def test_a_lease_that_is_not_renewed_is_over(proxy: Open) -> None:

@@ -44,7 +44,8 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
         ("CloseServiceHandle", 1), ("CreateFileW", 7), ("DeviceIoControl", 8), ("CloseHandle", 1), ("WSAIoctl", 9),
         ("WSAGetLastError", 0), ("FwpmEngineOpen0", 5), ("FwpmEngineClose0", 1), ("FwpmTransactionBegin0", 2),
         ("FwpmTransactionCommit0", 1), ("FwpmTransactionAbort0", 1), ("FwpmFilterAdd0", 4),
-        ("FwpmFilterDeleteById0", 2),
+        ("FwpmFilterDeleteById0", 2), ("GetFinalPathNameByHandleW", 4), ("QueryDosDeviceW", 3), ("GetLogicalDrives", 0),
+        ("LCMapStringEx", 9),
     ],
 )  # fmt: skip
 def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
@@ -54,7 +55,7 @@ def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
 
 
 def test_every_function_is_counted_above() -> None:
-    assert len(FUNCTIONS) == 22
+    assert len(FUNCTIONS) == 26
 
 
 def test_handles_and_sockets_are_as_wide_as_pointers() -> None:
