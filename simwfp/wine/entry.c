@@ -1,9 +1,10 @@
-// fwpkclnt.sys for Wine, which has none: simwfp's filter engine behind the names that a callout driver imports.  Started as
-// a kernel driver service before the driver under test, so that it stays while that one comes and goes, as on Windows.
+// fwpkclnt.sys for Wine, which has none: simwfp's filter engine behind the names that a callout driver imports.  Started
+// as a kernel driver service before the driver under test, so that it stays while that one comes and goes, as on Windows.
+// Both services need the same load-order group: Wine gives each group a winedevice.exe of its own.
 //
 // It also mends two names of Wine's ntoskrnl.exe, in memory, so that the driver's own image runs unmodified:
-// PsSetCreateProcessNotifyRoutineEx (Wine 8.0: success, and no callback ever) and PsGetProcessCreateTimeQuadPart (a stub
-// that ends the process).
+// PsSetCreateProcessNotifyRoutineEx (Wine 8.0: success, and no callback ever) and PsGetProcessCreateTimeQuadPart (a
+// stub that ends the process).
 #include "host.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-// fwpuclnt.dll for Wine, whose own answers RPC_S_CANNOT_SUPPORT or ends the process: the calls that a proxy makes, passed on
-// to the simulated filter engine in winedevice.exe.  An engine handle is a handle of \\.\SimWfp.  Results are DWORDs on
+// fwpuclnt.dll for Wine, whose own answers RPC_S_CANNOT_SUPPORT or ends the process: the calls that a proxy makes,
+// passed on to the simulated filter engine in winedevice.exe.  An engine handle is a handle of \\.\SimWfp.  Results are DWORDs on
 // Windows: the same 32 bits as the kernel declarations say here.
 #include "filter_parts.h"
 #include "test_device.h"
@@ -11,7 +11,8 @@
 HANDLE CreateFileW(
     PCWSTR name, DWORD access, DWORD share, PVOID security, DWORD disposition, DWORD flags, HANDLE template_file);
 BOOL DeviceIoControl(
-    HANDLE device, DWORD code, const void* in, DWORD in_size, PVOID out, DWORD out_size, DWORD* written, PVOID overlapped);
+    HANDLE device, DWORD code, const void* in, DWORD in_size, PVOID out, DWORD out_size, DWORD* written,
+    PVOID overlapped);
 BOOL CloseHandle(HANDLE handle);
 DWORD GetLastError(void);
 HANDLE GetProcessHeap(void);

@@ -1,6 +1,6 @@
 // \\.\SimWfp: how a test, and the stand-in fwpuclnt.dll, reach the simulated filter engine in winedevice.exe.
 //
-// METHOD_BUFFERED, little-endian, fixed widths.  `error` is a Win32 or FWP_E_* code as the FwpmXxx0 function returns it.
+// METHOD_BUFFERED, little-endian, fixed widths.  `error` is a Win32 or FWP_E_* code, as FwpmXxx0 would return it.
 // A handle holds at most one engine session, and its close ends the session: so does the death of its process.
 #ifndef SIM_WINE_TEST_DEVICE_H
 #define SIM_WINE_TEST_DEVICE_H

@@ -1,8 +1,8 @@
 // Process notification for a driver under Wine.  Exits are events (a wait on the process handles); Wine announces no
 // creation, so a creation is noticed by a look at the process list ten times a second.
 //
-// Every process is kept open from the moment it is known, so its exit is told for the very process object that the driver
-// may hold, and before its id can be used again.
+// Every process is kept open from the moment it is known, so its exit is told for the very process object that the
+// driver may hold, and before its id can be used again.
 #include "host.h"
 
 #include <pthread.h>
