@@ -18,6 +18,7 @@ from typing import Any
 
 from pointsman.control.registration import Registration
 from pointsman.policy.load import parse_policy
+from pointsman.system.windows._kernel32 import GENERIC_READ, OPEN_EXISTING, CreateFileW
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
@@ -114,6 +115,14 @@ class Peer:
 
     def open(self) -> None:
         self._driver = WindowsDriver()
+
+    def open_read_only(self) -> None:
+        self.open()
+        self.driver.close()
+        self.driver._handle = CreateFileW(abi.DEVICE_PATH, GENERIC_READ, 3, None, OPEN_EXISTING, 0, None)
+
+    def open_below(self, name: str) -> None:
+        WindowsDriver(abi.DEVICE_PATH + "\\" + name).close()
 
     def close(self) -> None:
         self.driver.close()

@@ -180,6 +180,19 @@ def test_nobody_renews_or_withdraws_for_another(proxy: Open, refused: Refused) -
     assert owner.call("status").active_registration == number
 
 
+def test_a_read_only_handle_may_look_and_not_touch(proxy: Open, refused: Refused) -> None:
+    process = proxy()
+    process.call("open_read_only")
+
+    assert process.call("version").abi == 1
+    assert refused(process, "register", ENDPOINTS, LEASE).facts["status"] == 5
+    assert process.call("status").registrations == ()
+
+
+def test_nothing_can_be_opened_below_the_device(proxy: Open, refused: Refused) -> None:
+    assert "[PM201]" in refused(proxy(), "open_below", "anything").text
+
+
 def test_an_unknown_registration_is_not_found(proxy: Open, refused: Refused) -> None:
     assert refused(proxy(), "renew", 77).facts["status"] == 1168
 
