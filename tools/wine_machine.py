@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -28,6 +29,7 @@ ROOT = native.ROOT
 OUTPUT = ROOT / "build/wine"
 REQUIREMENTS = ROOT / "tests/wine/requirements.txt"
 PYTHON_SOURCE = ROOT / "tests/wine/python.c"
+PRIMITIVES_SOURCE = ROOT / "tests/wine/bcryptprimitives.c"
 PORT = ROOT / "simwfp/wine"
 KERNEL_SOURCES = [path for path in native.SIM_SOURCES if path.name not in ("kernel.c", "device.c", "lab.c")]
 KERNEL_PORT = [PORT / name for name in ("entry.c", "host.c", "watch.c", "test_device.c", "filter_parts.c")]
@@ -37,7 +39,7 @@ FREESTANDING = [
     "-O2", "-fno-sanitize=all", "-fno-stack-protector", "-mno-stack-arg-probe", "-fno-builtin", f"-I{PORT / 'include'}",
 ]  # fmt: skip
 UNAVAILABLE = 69  # exit status: this machine cannot do it (EX_UNAVAILABLE of sysexits.h)
-LAYOUT = b"1"  # of the folder that build_python makes
+LAYOUT = b"3"  # of the folder that build_python makes
 UNUSED_STDLIB = {"__pycache__", "ensurepip", "idlelib", "lib-dynload", "lib2to3", "site-packages", "test", "tkinter"}
 PIP_TARGET = ["--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp"]
 
@@ -115,7 +117,9 @@ def build_kernel() -> Path:
 
 def build_python() -> Path:
     """A folder with a Windows python.exe, its standard library and the wheels of tests/wine/requirements.txt."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + PYTHON_SOURCE.read_bytes() + LAYOUT)
+    digest = hashlib.sha256(
+        REQUIREMENTS.read_bytes() + PYTHON_SOURCE.read_bytes() + PRIMITIVES_SOURCE.read_bytes() + LAYOUT
+    )
     with locked("python-" + digest.hexdigest()[:12]) as folder:
         if folder.exists():
             return folder
@@ -132,10 +136,52 @@ def build_python() -> Path:
                 "-o", str(work / "python.exe"),
             ]
         )  # fmt: skip
-        for leftover in work.glob("*.pdb"):
+        build_missing_dlls(work)
+        for leftover in [*work.glob("*.pdb"), *work.glob("*.lib"), *work.glob("*.obj"), *work.glob("*.def")]:
             leftover.unlink()
         work.rename(folder)
         return folder
+
+
+def build_missing_dlls(folder: Path) -> None:
+    """What abi3 wheels want: python3.dll, which passes every name on to python311.dll, and bcryptprimitives.dll."""
+    names = exported_names((folder / "python311.dll").read_bytes())
+    forwards = "".join(f"{name}=python311.{name}\n" for name in names)
+    (folder / "python3.def").write_text(f"LIBRARY python3.dll\nEXPORTS\n{forwards}")
+    (folder / "bcryptprimitives.def").write_text("LIBRARY bcryptprimitives.dll\nEXPORTS\nProcessPrng\n")
+    (folder / "advapi32.def").write_text("LIBRARY advapi32.dll\nEXPORTS\nSystemFunction036\n")
+    compile_object = [*native.zig("cc"), "-c", *TARGET, *FREESTANDING, str(PRIMITIVES_SOURCE)]
+    native.run([*compile_object, "-o", str(folder / "bcryptprimitives.obj")])
+    native.run(
+        [
+            *native.zig("dlltool"), "-d", str(folder / "advapi32.def"), "-l", str(folder / "advapi32.lib"),
+            "-m", "i386:x86-64",
+        ]
+    )  # fmt: skip
+    objects = [str(folder / "bcryptprimitives.obj"), str(folder / "advapi32.lib")]
+    for name in ("python3", "bcryptprimitives"):  # without any object lld-link writes no image, so both get one
+        native.run(
+            [
+                *native.zig("lld-link"), "/dll", "/noentry", "/nodefaultlib", f"/def:{folder / (name + '.def')}",
+                f"/out:{folder / (name + '.dll')}", *objects,
+            ]
+        )  # fmt: skip
+
+
+def exported_names(image: bytes) -> list[str]:
+    """Of a 64-bit PE file, by its export directory."""
+    (header,) = struct.unpack_from("<I", image, 0x3C)
+    sections, optional_size = struct.unpack_from("<6xH12xH", image, header)
+    tables = header + 24 + optional_size
+    headers = [struct.unpack_from("<8xIIII", image, tables + 40 * index) for index in range(sections)]
+
+    def at(address: int) -> int:
+        return next(raw + address - start for size, start, _, raw in headers if start <= address < start + size)
+
+    directory = at(*struct.unpack_from("<I", image, header + 24 + 112))
+    count, _, names = struct.unpack_from("<24xIII", image, directory)
+    starts = (at(*struct.unpack_from("<I", image, at(names) + 4 * index)) for index in range(count))
+    return [image[start : image.index(b"\0", start)].decode() for start in starts]
 
 
 def copy_stdlib(target: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import importlib
 import os
 import pickle
 import socket
@@ -190,6 +191,16 @@ class Peer:
         assert self._registration is not None, "the test has to open it first"
         with_device.control(abi.Ioctl.WITHDRAW, abi.registration_request(self._registration.number), 0)
         with_device.close()
+
+    def import_everything(self, names: list[str]) -> dict[str, str]:
+        """What did not import, and why."""
+        failed = {}
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except Exception:
+                failed[name] = traceback.format_exc()
+        return failed
 
     def app_id(self, path: str) -> bytes:
         return WindowsSystem().app_id(path)

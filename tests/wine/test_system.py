@@ -11,7 +11,7 @@ from pointsman.system.windows.service_manager import DriverService
 from pointsman.wire.abi import RULE_DEFAULT, Endpoints
 from pointsman.wire.redirect_context import decode_redirect_context
 
-from .machine import Machine, RemoteError
+from .machine import ROOT, Machine, RemoteError
 
 pytestmark = pytest.mark.timeout(900)
 Refused = Callable[..., RemoteError]
@@ -63,6 +63,20 @@ def test_a_proxy_registers_again_after_the_driver_has_forgotten_it(machine: Mach
     dialled = machine.dial(app.pid, ELSEWHERE, "\\x\0".encode("utf-16-le"))
     assert decode_redirect_context(dialled.context).registration == again
     machine.hang_up(dialled.flow)
+
+
+def test_every_module_of_the_product_imports_on_windows(machine: Machine) -> None:
+    source = ROOT / "src"
+    linux_only = ("lab", "demo")
+    names = [
+        ".".join(path.relative_to(source).with_suffix("").parts)
+        for path in sorted((source / "pointsman").rglob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py") and path.relative_to(source).parts[1] not in linux_only
+    ]
+
+    failed = machine.operator.call("import_everything", names)
+    assert not failed, "\n".join(failed.values())
+    assert len(names) > 60
 
 
 def test_app_ids_are_lower_case_device_paths_with_their_nul(machine: Machine) -> None:
