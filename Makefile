@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test lint types lib driver clean
+.PHONY: help demo test test-wine lint types lib driver clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml hatch_build.py Makefile
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ demo: lib ## the main job on real programs, in twenty seconds
 
 test: lib driver ## every test that this machine can run
 	@$(BIN)/python -m pytest
+
+test-wine: driver ## the real pointsman.sys and Windows code under Wine (Debian: wine wine64); `make test` has them too
+	@$(BIN)/python -m pytest tests/wine
 
 lint: $(STAMP) ## ruff (check and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy tests tools bench

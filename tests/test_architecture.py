@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "policy": {"wire", "errors"},
     "authority": {"errors"},
     "engine": {"policy", "authority", "wire", "errors"},
-    "system": {"wire"},
+    "system": {"wire", "errors"},
     "server": {"engine", "policy", "authority", "wire", "system", "errors"},
     "control": {"server", "engine", "policy", "authority", "wire", "system", "errors"},
     "lab": {"control", "engine", "policy", "authority", "wire", "system", "errors"},

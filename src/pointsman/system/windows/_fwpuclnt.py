@@ -1,0 +1,25 @@
+"""fwpuclnt.dll, 1:1 (fwpmu.h): the filter engine's client (`system.fwpm` has its structures)."""
+
+from __future__ import annotations
+
+import ctypes
+
+from pointsman.system.windows._library import DWORD, HANDLE, POINTER, WIDE, Function, zero
+
+RPC_C_AUTHN_WINNT = 10
+UINT64 = ctypes.c_uint64
+
+FwpmEngineOpen0 = Function("fwpuclnt", "FwpmEngineOpen0", DWORD, WIDE, DWORD, POINTER, POINTER, POINTER, check=zero)
+"""server, authentication, identity, FWPM_SESSION0*, HANDLE* engine"""
+
+FwpmEngineClose0 = Function("fwpuclnt", "FwpmEngineClose0", DWORD, HANDLE, check=zero)
+FwpmTransactionBegin0 = Function("fwpuclnt", "FwpmTransactionBegin0", DWORD, HANDLE, DWORD, check=zero)
+"""engine, flags"""
+
+FwpmTransactionCommit0 = Function("fwpuclnt", "FwpmTransactionCommit0", DWORD, HANDLE, check=zero)
+FwpmTransactionAbort0 = Function("fwpuclnt", "FwpmTransactionAbort0", DWORD, HANDLE, check=zero)
+
+FwpmFilterAdd0 = Function("fwpuclnt", "FwpmFilterAdd0", DWORD, HANDLE, POINTER, POINTER, POINTER, check=zero)
+"""engine, FWPM_FILTER0*, security descriptor, UINT64* id"""
+
+FwpmFilterDeleteById0 = Function("fwpuclnt", "FwpmFilterDeleteById0", DWORD, HANDLE, UINT64, check=zero)

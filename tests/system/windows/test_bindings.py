@@ -1,0 +1,90 @@
+"""The declarations of the ctypes bindings: layouts of winsvc.h, and that a call needs Windows, not the import."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from pointsman.system.windows import _advapi32, _fwpuclnt, _kernel32, _ws2_32
+from pointsman.system.windows._library import (
+    INVALID_HANDLE_VALUE,
+    Function,
+    Win32Error,
+    code_text,
+    nonzero,
+    valid_handle,
+    zero,
+)
+
+FUNCTIONS = [
+    function
+    for module in (_advapi32, _fwpuclnt, _kernel32, _ws2_32)
+    for function in vars(module).values()
+    if isinstance(function, Function)
+]
+
+
+def test_structures_have_the_layout_of_64_bit_windows() -> None:
+    assert ctypes.sizeof(_advapi32.SERVICE_STATUS) == 28
+    assert ctypes.sizeof(_advapi32.SERVICE_STATUS_PROCESS) == 36
+    assert _advapi32.SERVICE_STATUS_PROCESS.dwProcessId.offset == 28
+    config = _advapi32.QUERY_SERVICE_CONFIGW
+    assert ctypes.sizeof(config) == 64
+    offsets = (config.lpBinaryPathName.offset, config.lpLoadOrderGroup.offset, config.dwTagId.offset)
+    assert offsets == (16, 24, 32)
+    assert (config.lpDependencies.offset, config.lpDisplayName.offset) == (40, 56)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("OpenSCManagerW", 3), ("CreateServiceW", 13), ("OpenServiceW", 3), ("StartServiceW", 3), ("ControlService", 3),
+        ("QueryServiceStatusEx", 5), ("QueryServiceConfigW", 4), ("ChangeServiceConfigW", 11), ("DeleteService", 1),
+        ("CloseServiceHandle", 1), ("CreateFileW", 7), ("DeviceIoControl", 8), ("CloseHandle", 1), ("WSAIoctl", 9),
+        ("WSAGetLastError", 0), ("FwpmEngineOpen0", 5), ("FwpmEngineClose0", 1), ("FwpmTransactionBegin0", 2),
+        ("FwpmTransactionCommit0", 1), ("FwpmTransactionAbort0", 1), ("FwpmFilterAdd0", 4),
+        ("FwpmFilterDeleteById0", 2), ("GetFinalPathNameByHandleW", 4), ("QueryDosDeviceW", 3), ("GetLogicalDrives", 0),
+        ("LCMapStringEx", 9),
+    ],
+)  # fmt: skip
+def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
+    (function,) = [function for function in FUNCTIONS if function.name == name]
+
+    assert len(function.arguments) == count
+
+
+def test_every_function_is_counted_above() -> None:
+    assert len(FUNCTIONS) == 26
+
+
+def test_handles_and_sockets_are_as_wide_as_pointers() -> None:
+    assert _kernel32.CreateFileW.result is ctypes.c_void_p
+    assert _advapi32.OpenServiceW.result is ctypes.c_void_p
+    assert ctypes.sizeof(_ws2_32.SOCKET) == 8
+
+
+def test_a_call_needs_windows_and_an_import_does_not() -> None:
+    with pytest.raises(OSError, match=r"kernel32 is part of Windows"):
+        _kernel32.CloseHandle(4)
+
+
+def test_results_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.system.windows._library.last_error", lambda: 1060)
+    function = Function("advapi32", "OpenServiceW", None)
+
+    assert nonzero(5, function) == 5
+    assert valid_handle(5, function) == 5
+    assert zero(0, function) == 0
+    for check, result in ((nonzero, 0), (nonzero, None), (valid_handle, None), (valid_handle, INVALID_HANDLE_VALUE)):
+        with pytest.raises(Win32Error) as caught:
+            check(result, function)
+        assert (caught.value.call, caught.value.code) == ("OpenServiceW", 1060)
+    with pytest.raises(Win32Error) as caught:
+        zero(-0x7FCDFFF7, function)  # a DWORD that arrived signed
+    assert caught.value.code == 0x8032_0009
+
+
+@pytest.mark.parametrize(("code", "text"), [(5, "5"), (1060, "1060"), (0x800B_010C, "0x800B010C")])
+def test_codes_are_shown_as_people_look_them_up(code: int, text: str) -> None:
+    assert code_text(code) == text

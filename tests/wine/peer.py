@@ -1,0 +1,253 @@
+"""A Windows Python under Wine that does what a test on Linux says: one line in, one line out, both pickled.
+
+It calls the product's own Windows code, `pointsman.system.windows`; only what no product needs (ending another
+process, the simulator's device) is done here by hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import importlib
+import os
+import pickle
+import socket
+import struct
+import sys
+import traceback
+from typing import Any
+
+from pointsman.control.registration import Registration
+from pointsman.policy.load import parse_policy
+from pointsman.system.windows._kernel32 import GENERIC_READ, OPEN_EXISTING, CreateFileW
+from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
+from pointsman.system.windows.driver import WindowsDriver
+from pointsman.system.windows.filter_engine import WindowsFilterEngine
+from pointsman.system.windows.service_manager import DriverService, ServiceManager, ServiceStatus
+from pointsman.system.windows.system import WindowsSystem
+from pointsman.wire import abi
+from pointsman.wire.filters import Filter
+
+OpenProcess = Function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD, check=nonzero)
+TerminateProcess = Function("kernel32", "TerminateProcess", BOOL, HANDLE, DWORD, check=nonzero)
+GetProcessTimes = Function(
+    "kernel32", "GetProcessTimes", BOOL, HANDLE, *(ctypes.c_void_p for _ in range(4)), check=nonzero
+)
+CloseHandle = Function("kernel32", "CloseHandle", BOOL, HANDLE, check=nonzero)
+DuplicateHandle = Function(
+    "kernel32", "DuplicateHandle", BOOL, HANDLE, HANDLE, HANDLE, ctypes.c_void_p, DWORD, BOOL, DWORD, check=nonzero
+)
+PROCESS_TERMINATE = 1
+PROCESS_DUP_HANDLE = 0x40
+DUPLICATE_SAME_ACCESS = 2
+CURRENT_PROCESS = ctypes.c_void_p(-1)
+PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
+
+
+class Peer:
+    """Every public method is an order."""
+
+    def __init__(self) -> None:
+        self._driver: WindowsDriver | None = None
+        self._engine: WindowsFilterEngine | None = None
+        self._simulator: WindowsDriver | None = None
+        self._held: int | None = None
+        self._registration: Registration | None = None
+
+    def about(self) -> tuple[int, str, int]:
+        """Process id, what Python says it is, and when this process began (100 ns since 1601)."""
+        times = [ctypes.c_uint64() for _ in range(4)]
+        handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, os.getpid())
+        GetProcessTimes(handle, *(ctypes.addressof(time) for time in times))
+        CloseHandle(handle)
+        return os.getpid(), sys.version, times[0].value
+
+    def reset(self) -> None:
+        """Everything closed, as in a process that has just started."""
+        if self._held is not None:
+            CloseHandle(self._held)
+        for opened in (self._registration, self._engine, self._driver, self._simulator):
+            if opened is not None:
+                opened.close()
+        self._held = self._registration = self._engine = self._driver = self._simulator = None
+
+    def terminate(self, pid: int) -> None:
+        handle = OpenProcess(PROCESS_TERMINATE, 0, pid)
+        TerminateProcess(handle, 1)
+        CloseHandle(handle)
+
+    def handle(self) -> int:
+        """The number of the driver's handle in this process."""
+        number = self.driver._handle
+        assert number is not None, "it is closed"
+        return number
+
+    def hold(self, pid: int, handle: int) -> None:
+        """Have a handle of another process open too, so that its end is not the last close."""
+        process = OpenProcess(PROCESS_DUP_HANDLE, 0, pid)
+        held = HANDLE()
+        DuplicateHandle(process, handle, CURRENT_PROCESS, ctypes.byref(held), 0, 0, DUPLICATE_SAME_ACCESS)
+        CloseHandle(process)
+        self._held = held.value
+
+    # ---- services ----
+
+    def install(self, service: DriverService) -> bool:
+        with ServiceManager(create=True) as manager:
+            return manager.install(service)
+
+    def start(self, name: str) -> bool:
+        with ServiceManager() as manager:
+            return manager.start(name)
+
+    def stop(self, name: str) -> bool:
+        with ServiceManager() as manager:
+            return manager.stop(name)
+
+    def delete(self, name: str) -> bool:
+        with ServiceManager() as manager:
+            return manager.delete(name)
+
+    def query(self, name: str) -> ServiceStatus | None:
+        with ServiceManager() as manager:
+            return manager.query(name)
+
+    # ---- the driver ----
+
+    def open(self) -> None:
+        self._driver = WindowsDriver()
+
+    def open_read_only(self) -> None:
+        self.open()
+        self.driver.close()
+        self.driver._handle = CreateFileW(abi.DEVICE_PATH, GENERIC_READ, 3, None, OPEN_EXISTING, 0, None)
+
+    def open_below(self, name: str) -> None:
+        WindowsDriver(abi.DEVICE_PATH + "\\" + name).close()
+
+    def close(self) -> None:
+        self.driver.close()
+
+    @property
+    def driver(self) -> WindowsDriver:
+        assert self._driver is not None, "the test has to open the driver first"
+        return self._driver
+
+    def control(self, code: int, request: bytes, reply_size: int) -> bytes:
+        return self.driver.control(code, request, reply_size)
+
+    def version(self) -> abi.Version:
+        return abi.decode_version(self.control(abi.Ioctl.QUERY_VERSION, b"", abi.VERSION_SIZE))
+
+    def register(self, endpoints: abi.Endpoints, lease_ms: int) -> abi.Registered:
+        request = abi.register_request(endpoints, lease_ms=lease_ms)
+        return abi.decode_registered(self.control(abi.Ioctl.REGISTER, request, abi.REGISTERED_SIZE))
+
+    def renew(self, registration: int) -> None:
+        self.control(abi.Ioctl.RENEW, abi.registration_request(registration), 0)
+
+    def withdraw(self, registration: int) -> None:
+        self.control(abi.Ioctl.WITHDRAW, abi.registration_request(registration), 0)
+
+    def status(self) -> abi.Status:
+        return abi.decode_status(self.control(abi.Ioctl.STATUS, b"", abi.STATUS_SIZE))
+
+    def events(self, first: int) -> abi.Events:
+        return abi.decode_events(
+            self.control(abi.Ioctl.READ_EVENTS, abi.events_request(first), abi.EVENTS_SIZE)
+        )  # fmt: skip
+
+    # ---- the filter engine ----
+
+    def open_engine(self) -> None:
+        self._engine = WindowsFilterEngine()
+
+    def replace(self, filters: list[Filter]) -> None:
+        assert self._engine is not None, "the test has to open the engine first"
+        self._engine.replace(filters)
+
+    def close_engine(self) -> None:
+        assert self._engine is not None, "the test has to open the engine first"
+        self._engine.close()
+
+    # ---- the product's own registration, and the rest of its Windows system ----
+
+    def open_registration(self, policy: str, endpoints: abi.Endpoints) -> int:
+        """Register and install the policy's filters, as `pointsman run` does."""
+        self._registration = Registration(
+            WindowsSystem(), parse_policy(policy.encode(), "policy.toml"), endpoints, lease_ms=60_000
+        )
+        self._registration.open()
+        return self._registration.number
+
+    def renew_registration(self) -> tuple[int, int]:
+        assert self._registration is not None, "the test has to open it first"
+        self._registration.renew()
+        return self._registration.number, self._registration.refused_renewals
+
+    def withdraw_registration(self) -> None:
+        """Behind the registration's back."""
+        with_device = WindowsDriver()
+        assert self._registration is not None, "the test has to open it first"
+        with_device.control(abi.Ioctl.WITHDRAW, abi.registration_request(self._registration.number), 0)
+        with_device.close()
+
+    def import_everything(self, names: list[str]) -> dict[str, str]:
+        """What did not import, and why."""
+        failed = {}
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except Exception:
+                failed[name] = traceback.format_exc()
+        return failed
+
+    def app_id(self, path: str) -> bytes:
+        return WindowsSystem().app_id(path)
+
+    def image_path(self, app_id: bytes) -> str:
+        return WindowsSystem().image_path(app_id)
+
+    def redirect_facts(self) -> tuple[bytes | None, bytes, int]:
+        """Of a connection that nobody redirected: context, records, and records refused when setting some."""
+        redirects = WindowsSystem().redirects
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            client.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+            with accepted:
+                context, records = redirects.redirect_context(accepted), redirects.redirect_records(accepted)
+            with socket.socket() as upstream:
+                redirects.apply_records(upstream, b"opaque")
+        return context, records, redirects.refused_records
+
+    # ---- the simulator (simwfp/wine/test_device.h) ----
+
+    def simulator(self, code: int, request: bytes, reply_size: int) -> bytes:
+        if self._simulator is None:
+            self._simulator = WindowsDriver(r"\\.\SimWfp")
+        return self._simulator.control(code, request, reply_size)
+
+
+def main() -> None:
+    """Until end of file.  Nothing else may write to standard output."""
+    peer = Peer()
+    lines, replies = sys.stdin.buffer, sys.stdout.buffer
+    for line in lines:
+        name, arguments = pickle.loads(base64.b64decode(line))
+        reply: tuple[str, Any]
+        try:
+            reply = ("value", getattr(peer, name)(*arguments))
+        except Exception as error:
+            reply = ("error", (type(error).__name__, str(error), _facts(error), traceback.format_exc()))
+        replies.write(base64.b64encode(pickle.dumps(reply)) + b"\n")
+        replies.flush()
+
+
+def _facts(error: Exception) -> dict[str, object]:
+    return {name: value for name, value in vars(error).items() if isinstance(value, int | str)}
+
+
+assert struct.calcsize("P") == 8, "a 64-bit Python is needed"
+
+if __name__ == "__main__":
+    main()
