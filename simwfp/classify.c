@@ -224,6 +224,7 @@ run_sublayer(sim_classification* run, uint32_t position, const sim_object* after
 
     sim_candidates_start(&candidates, run->values->layerId, position, run->values);
     while ((filter = sim_candidates_next(&candidates)) != NULL && !run->pended) {
+        run->result->examined++;
         if ((after != NULL && sim_by_weight(filter, after) <= 0) || !sim_filter_matches(filter, run->values)) {
             continue;
         }

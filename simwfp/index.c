@@ -5,7 +5,7 @@
 // conditions puts the filter into one bucket for each alternative.  So a classify looks at the few filters that can match,
 // however many there are.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "index.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,34 +14,11 @@
 #define SIM_MAX_ALTERNATIVES 4096u
 #define SIM_FIRST_SLOTS 64u
 
-typedef enum sim_key_kind { SIM_KEY_APP = 1, SIM_KEY_PORT, SIM_KEY_V4, SIM_KEY_V6 } sim_key_kind;
-
-typedef struct sim_slot {
-    uint64_t hash; // 0: free
-    sim_bucket* bucket;
-} sim_slot;
-
-struct sim_index {
-    sim_object* sublayer;
-    uint32_t filters;
-    sim_bucket residual;
-    sim_slot* slots;
-    uint32_t slot_count, slots_used;
-    uint32_t v4_lengths[33], v6_lengths[129]; // prefixes of each length
-};
-
-typedef struct sim_layer {
-    sim_index** indexes; // heaviest sublayer first
-    uint32_t count;
-    uint64_t generation;
-} sim_layer;
-
 static pthread_rwlock_t sim_lock = PTHREAD_RWLOCK_INITIALIZER;
 static _Thread_local int sim_reading;
-static sim_layer sim_layers[SIM_LAYERS];
+sim_layer_view sim_views[SIM_LAYERS];
 static sim_bucket** sim_dirty;
 static uint32_t sim_dirty_count, sim_dirty_room;
-static int sim_brute_force;
 
 // ---- the lock between classifies and commits ----
 
@@ -82,94 +59,16 @@ sim_by_weight(const sim_object* a, const sim_object* b)
     return a->tie < b->tie ? -1 : a->tie > b->tie;
 }
 
-static int
-compare_filters(const void* left, const void* right)
+int
+sim_compare_filters(const void* left, const void* right)
 {
     return sim_by_weight(*(sim_object* const*)left, *(sim_object* const*)right);
 }
 
-// ---- keys ----
-
-static uint64_t
-hash_bytes(sim_key_kind kind, uint64_t extra, const uint8_t* bytes, size_t size)
-{
-    uint64_t hash = 0xCBF29CE484222325ull ^ (uint64_t)kind << 56 ^ extra << 40;
-
-    for (size_t i = 0; i < size; i++) {
-        hash = (hash ^ bytes[i]) * 0x100000001B3ull;
-    }
-    hash ^= hash >> 32;
-    return hash == 0 ? 1 : hash; // two keys with one hash share a bucket: the match decides anyway
-}
-
-static uint64_t
-hash_v4(uint32_t bits, uint32_t address)
-{
-    uint32_t kept = bits == 0 ? 0 : address & ~(uint32_t)((1ull << (32u - bits)) - 1u);
-
-    return hash_bytes(SIM_KEY_V4, bits, (const uint8_t*)&kept, sizeof(kept));
-}
-
-static uint64_t
-hash_v6(uint32_t bits, const uint8_t* address)
-{
-    uint8_t kept[16] = {0};
-
-    memcpy(kept, address, bits / 8);
-    if (bits % 8 != 0) {
-        kept[bits / 8] = (uint8_t)(address[bits / 8] & 0xFF00u >> bits % 8);
-    }
-    return hash_bytes(SIM_KEY_V6, bits, kept, sizeof(kept));
-}
-
-static uint32_t
-field_of(uint16_t layer, const GUID* key)
-{
-    uint32_t field = UINT32_MAX;
-    sim_field_kind kind;
-
-    (void)sim_field_of_key(layer, key, &field, &kind);
-    return field;
-}
-
-// The key of one condition, or 0: it cannot be looked up.  `bits` gets the length of an address prefix.
-static uint64_t
-key_of(uint16_t layer, const sim_condition* condition, sim_key_kind* kind, uint32_t* bits)
-{
-    *bits = 0;
-    if (condition->match != FWP_MATCH_EQUAL) {
-        return 0;
-    }
-    if (condition->type == FWP_BYTE_BLOB_TYPE && condition->field == field_of(layer, &FWPM_CONDITION_ALE_APP_ID)) {
-        *kind = SIM_KEY_APP;
-        return hash_bytes(SIM_KEY_APP, 0, condition->blob, condition->blob_size);
-    }
-    if (condition->type == FWP_UINT16 && condition->field == field_of(layer, &FWPM_CONDITION_IP_REMOTE_PORT)) {
-        *kind = SIM_KEY_PORT;
-        return hash_bytes(SIM_KEY_PORT, condition->low, NULL, 0);
-    }
-    if (condition->field != field_of(layer, &FWPM_CONDITION_IP_REMOTE_ADDRESS)) {
-        return 0;
-    }
-    if (condition->type == FWP_UINT32 || condition->type == FWP_V4_ADDR_MASK) {
-        uint32_t mask = condition->type == FWP_UINT32 ? UINT32_MAX : (uint32_t)condition->high;
-
-        *kind = SIM_KEY_V4;
-        *bits = (uint32_t)__builtin_popcount(mask);
-        return mask == 0 ? 0 : hash_v4(*bits, (uint32_t)condition->low);
-    }
-    if (condition->type == FWP_BYTE_ARRAY16_TYPE || condition->type == FWP_V6_ADDR_MASK) {
-        *kind = SIM_KEY_V6;
-        *bits = condition->type == FWP_BYTE_ARRAY16_TYPE ? 128u : (uint32_t)condition->high;
-        return *bits == 0 ? 0 : hash_v6(*bits, condition->low16);
-    }
-    return 0;
-}
-
 // ---- buckets ----
 
-static sim_bucket*
-bucket_of(const sim_index* index, uint64_t hash)
+sim_bucket*
+sim_bucket_of(const sim_index* index, uint64_t hash)
 {
     for (uint32_t i = (uint32_t)hash & (index->slot_count - 1); index->slot_count != 0;
          i = (i + 1) & (index->slot_count - 1)) {
@@ -232,7 +131,7 @@ grow(sim_index* index)
 static sim_bucket*
 bucket_for(sim_index* index, uint64_t hash)
 {
-    sim_bucket* bucket = bucket_of(index, hash);
+    sim_bucket* bucket = sim_bucket_of(index, hash);
 
     if (bucket == NULL) {
         if (index->slots_used * 2 >= index->slot_count) {
@@ -303,7 +202,7 @@ settle(sim_bucket* bucket)
     if (sorted == kept) {
         return;
     }
-    qsort(bucket->filters + sorted, kept - sorted, sizeof(*bucket->filters), compare_filters);
+    qsort(bucket->filters + sorted, kept - sorted, sizeof(*bucket->filters), sim_compare_filters);
     if (sorted == 0) {
         return;
     }
@@ -320,7 +219,7 @@ settle(sim_bucket* bucket)
 // ---- adding and removing ----
 
 static sim_index*
-index_for(sim_layer* layer, sim_object* sublayer)
+index_for(sim_layer_view* layer, sim_object* sublayer)
 {
     sim_index** bigger;
     sim_index* created;
@@ -364,8 +263,8 @@ choose_run(const sim_index* index, sim_object* filter)
              end++) {
             sim_key_kind kind;
             uint32_t bits;
-            uint64_t hash = usable ? key_of(filter->layer, &filter->conditions[end], &kind, &bits) : 0;
-            const sim_bucket* bucket = hash == 0 ? NULL : bucket_of(index, hash);
+            uint64_t hash = usable ? sim_key_of(filter->layer, &filter->conditions[end], &kind, &bits) : 0;
+            const sim_bucket* bucket = hash == 0 ? NULL : sim_bucket_of(index, hash);
 
             usable = hash != 0;
             longest = bucket != NULL && bucket->count > longest ? bucket->count : longest;
@@ -391,7 +290,7 @@ count_prefix(sim_index* index, sim_key_kind kind, uint32_t bits, uint32_t by)
 void
 sim_index_add(sim_object* filter)
 {
-    sim_layer* layer = &sim_layers[sim_layer_position(filter->layer)];
+    sim_layer_view* layer = &sim_views[sim_layer_position(filter->layer)];
     sim_index* index = index_for(layer, filter->sublayer);
 
     filter->indexed = 1;
@@ -404,7 +303,7 @@ sim_index_add(sim_object* filter)
     for (uint32_t i = 0; i < filter->index_count; i++) {
         sim_key_kind kind = SIM_KEY_APP;
         uint32_t bits;
-        uint64_t hash = key_of(filter->layer, &filter->conditions[filter->index_first + i], &kind, &bits);
+        uint64_t hash = sim_key_of(filter->layer, &filter->conditions[filter->index_first + i], &kind, &bits);
 
         append(bucket_for(index, hash), filter);
         count_prefix(index, kind, bits, 1);
@@ -414,7 +313,7 @@ sim_index_add(sim_object* filter)
 void
 sim_index_remove(sim_object* filter)
 {
-    sim_layer* layer = &sim_layers[sim_layer_position(filter->layer)];
+    sim_layer_view* layer = &sim_views[sim_layer_position(filter->layer)];
     sim_index* index = index_for(layer, filter->sublayer);
 
     filter->indexed = 0;
@@ -426,9 +325,9 @@ sim_index_remove(sim_object* filter)
     for (uint32_t i = 0; i < filter->index_count; i++) {
         sim_key_kind kind = SIM_KEY_APP;
         uint32_t bits;
-        uint64_t hash = key_of(filter->layer, &filter->conditions[filter->index_first + i], &kind, &bits);
+        uint64_t hash = sim_key_of(filter->layer, &filter->conditions[filter->index_first + i], &kind, &bits);
 
-        mark_dirty(bucket_of(index, hash));
+        mark_dirty(sim_bucket_of(index, hash));
         count_prefix(index, kind, bits, UINT32_MAX);
     }
 }
@@ -456,14 +355,14 @@ sim_index_publish(void)
     for (uint32_t i = 0; i < SIM_LAYERS; i++) {
         uint32_t kept = 0;
 
-        for (uint32_t j = 0; j < sim_layers[i].count; j++) {
-            if (sim_layers[i].indexes[j]->filters == 0) {
-                free_index(sim_layers[i].indexes[j]); // its sublayer may go now
+        for (uint32_t j = 0; j < sim_views[i].count; j++) {
+            if (sim_views[i].indexes[j]->filters == 0) {
+                free_index(sim_views[i].indexes[j]); // its sublayer may go now
             } else {
-                sim_layers[i].indexes[kept++] = sim_layers[i].indexes[j];
+                sim_views[i].indexes[kept++] = sim_views[i].indexes[j];
             }
         }
-        sim_layers[i].count = kept;
+        sim_views[i].count = kept;
     }
 }
 
@@ -471,158 +370,10 @@ void
 sim_index_reset(void)
 {
     for (uint32_t i = 0; i < SIM_LAYERS; i++) {
-        free(sim_layers[i].indexes);
-        sim_layers[i] = (sim_layer){0};
+        free(sim_views[i].indexes);
+        sim_views[i] = (sim_layer_view){0};
     }
     free(sim_dirty);
     sim_dirty = NULL;
     sim_dirty_room = 0;
-}
-
-// ---- reading ----
-
-uint32_t
-sim_index_sublayers(uint16_t layer)
-{
-    return sim_layers[sim_layer_position(layer)].count;
-}
-
-const sim_object*
-sim_index_sublayer(uint16_t layer, uint32_t position)
-{
-    return sim_layers[sim_layer_position(layer)].indexes[position]->sublayer;
-}
-
-uint64_t
-sim_index_generation(uint16_t layer)
-{
-    return sim_layers[sim_layer_position(layer)].generation;
-}
-
-static void
-add_cursor(sim_candidates* candidates, const sim_bucket* bucket)
-{
-    if (bucket != NULL && bucket->count != 0) {
-        candidates->cursors[candidates->count].at = bucket->filters;
-        candidates->cursors[candidates->count++].end = bucket->filters + bucket->count;
-    }
-}
-
-static const FWP_VALUE0*
-value_at(const FWPS_INCOMING_VALUES0* values, const GUID* key)
-{
-    uint32_t field = field_of(values->layerId, key);
-
-    return field < values->valueCount ? &values->incomingValue[field].value : NULL;
-}
-
-static void
-add_address_cursors(sim_candidates* candidates, const sim_index* index, const FWP_VALUE0* address)
-{
-    if (address != NULL && address->type == FWP_UINT32) {
-        for (uint32_t bits = 1; bits <= 32; bits++) {
-            if (index->v4_lengths[bits] != 0) {
-                add_cursor(candidates, bucket_of(index, hash_v4(bits, address->uint32)));
-            }
-        }
-    }
-    if (address != NULL && address->type == FWP_BYTE_ARRAY16_TYPE) {
-        for (uint32_t bits = 1; bits <= 128; bits++) {
-            if (index->v6_lengths[bits] != 0) {
-                add_cursor(candidates, bucket_of(index, hash_v6(bits, address->byteArray16->byteArray16)));
-            }
-        }
-    }
-}
-
-static void
-all_candidates(sim_candidates* candidates, uint16_t layer, const sim_object* sublayer)
-{
-    uint32_t count = 0;
-
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass == 1) {
-            candidates->all = sim_allocate((count + 1) * sizeof(*candidates->all));
-            count = 0;
-        }
-        for (sim_object* object = sim_objects; object != NULL; object = object->next) {
-            if (object->kind == SIM_FILTER && object->layer == layer && object->sublayer == sublayer
-                && sim_object_is_live(object)) {
-                if (pass == 1) {
-                    candidates->all[count] = object;
-                }
-                count++;
-            }
-        }
-    }
-    qsort(candidates->all, count, sizeof(*candidates->all), compare_filters);
-    candidates->cursors[0].at = candidates->all;
-    candidates->cursors[0].end = candidates->all + count;
-    candidates->count = 1;
-}
-
-void
-sim_candidates_start(
-    sim_candidates* candidates, uint16_t layer, uint32_t position, const FWPS_INCOMING_VALUES0* values)
-{
-    const sim_index* index = sim_layers[sim_layer_position(layer)].indexes[position];
-    const FWP_VALUE0* app = value_at(values, &FWPM_CONDITION_ALE_APP_ID);
-    const FWP_VALUE0* port = value_at(values, &FWPM_CONDITION_IP_REMOTE_PORT);
-
-    candidates->count = 0;
-    candidates->last = NULL;
-    candidates->all = NULL;
-    if (sim_brute_force) {
-        all_candidates(candidates, layer, index->sublayer);
-        return;
-    }
-    add_cursor(candidates, &index->residual);
-    if (index->slot_count == 0) {
-        return;
-    }
-    if (app != NULL && app->type == FWP_BYTE_BLOB_TYPE) {
-        add_cursor(candidates, bucket_of(index, hash_bytes(SIM_KEY_APP, 0, app->byteBlob->data, app->byteBlob->size)));
-    }
-    if (port != NULL && port->type == FWP_UINT16) {
-        add_cursor(candidates, bucket_of(index, hash_bytes(SIM_KEY_PORT, port->uint16, NULL, 0)));
-    }
-    add_address_cursors(candidates, index, value_at(values, &FWPM_CONDITION_IP_REMOTE_ADDRESS));
-}
-
-// The heaviest head of all cursors; one filter may stand in several buckets, and is tried once.
-sim_object*
-sim_candidates_next(sim_candidates* candidates)
-{
-    for (;;) {
-        uint32_t best = UINT32_MAX;
-        sim_object* filter;
-
-        for (uint32_t i = 0; i < candidates->count; i++) {
-            if (candidates->cursors[i].at != candidates->cursors[i].end
-                && (best == UINT32_MAX
-                    || sim_by_weight(*candidates->cursors[i].at, *candidates->cursors[best].at) < 0)) {
-                best = i;
-            }
-        }
-        if (best == UINT32_MAX) {
-            return NULL;
-        }
-        filter = *candidates->cursors[best].at++;
-        if (filter != candidates->last) {
-            candidates->last = filter;
-            return filter;
-        }
-    }
-}
-
-void
-sim_candidates_end(sim_candidates* candidates)
-{
-    free(candidates->all);
-}
-
-void
-sim_classify_by_brute_force(int on)
-{
-    sim_brute_force = on;
 }

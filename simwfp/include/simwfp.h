@@ -172,6 +172,8 @@ typedef struct sim_classify_result {
     uint32_t violations;
     uint32_t vetoes;
     uint32_t absorbed;
+    uint32_t examined; // filters that were tried
+    uint32_t reserved;
     uint32_t tie_dependent; // another order of equal weights could have given another action
     uint32_t terminating_count;
     uint64_t terminating[SIM_MAX_TERMINATING]; // the filter that decided in each sublayer, in order
