@@ -60,7 +60,7 @@ FwpsCalloutRegister2(void* device, const FWPS_CALLOUT2* callout, UINT32* id)
     for (uint32_t i = 0; i < SIM_CALLOUTS; i++) {
         if (!sim_functions[i].used) {
             sim_index_lock_exclusive();
-            sim_functions[i] = (sim_callout_function){1, *callout, ++sim_next_callout_id, 0, 0};
+            sim_functions[i] = (sim_callout_function){1, *callout, ++sim_next_callout_id, device, 0, 0};
             sim_index_unlock();
             *id = sim_functions[i].id;
             return STATUS_SUCCESS;
@@ -267,7 +267,7 @@ void
 sim_callouts_check_unloaded(void)
 {
     for (uint32_t i = 0; i < SIM_CALLOUTS; i++) {
-        if (sim_functions[i].used) {
+        if (sim_functions[i].used && sim_functions[i].device == sim_driver_device()) {
             sim_misuse("a callout function is registered after unload: the next connect would crash");
             sim_functions[i].used = 0;
         }

@@ -8,6 +8,13 @@
 #include <string.h>
 
 static uint64_t sim_next_handle;
+static _Thread_local SOCKADDR_STORAGE sim_last;
+
+const SOCKADDR_STORAGE*
+sim_last_remote(void)
+{
+    return &sim_last;
+}
 
 // Where the redirect layer leaves the connection.  Loopback needs a target process and a handle, or it is not taken.
 static void
@@ -22,6 +29,7 @@ effective_remote(sim_connection* c)
         sim_violation("a redirect to loopback without target process or redirect handle is not accepted");
         sim_get_sockaddr(&c->pending.versions[0]->remoteAddressAndPort, &c->remote);
     }
+    sim_last = last->remoteAddressAndPort;
     if (sim_settings.local_address_writable && c->request.protocol == IPPROTO_TCP) {
         sim_endpoint local;
 

@@ -12,6 +12,7 @@ struct sim_file {
 
 static DRIVER_OBJECT sim_driver;
 static DEVICE_OBJECT* sim_device;
+static const void* sim_last_device;
 static int sim_device_named;
 static int sim_device_secured;
 static int sim_link;
@@ -19,6 +20,12 @@ static int sim_open_files;
 static int sim_loaded;
 static _Thread_local int sim_irp_completed;
 static _Thread_local int sim_kernel_handles;
+
+const void*
+sim_driver_device(void)
+{
+    return sim_last_device;
+}
 
 NTSTATUS
 IoCreateDevice(
@@ -46,6 +53,7 @@ IoCreateDevice(
     sim_device->Flags = DO_DEVICE_INITIALIZING;
     sim_device_named = name != NULL;
     driver->DeviceObject = sim_device;
+    sim_last_device = sim_device;
     *device = sim_device;
     return STATUS_SUCCESS;
 }

@@ -396,16 +396,19 @@ PsSetCreateProcessNotifyRoutineEx(PCREATE_PROCESS_NOTIFY_ROUTINE_EX routine, BOO
     return STATUS_SUCCESS;
 }
 
+// A thread of no process that the simulator was told of is one of System's: there always is a current process.
+static struct _EPROCESS sim_system = {.pid = 4, .alive = 1};
+
 PEPROCESS
 PsGetCurrentProcess(void)
 {
-    return sim_current;
+    return sim_current == NULL ? &sim_system : sim_current;
 }
 
 HANDLE
 PsGetCurrentProcessId(void)
 {
-    return (HANDLE)(uintptr_t)(sim_current == NULL ? 0 : sim_current->pid);
+    return (HANDLE)(uintptr_t)PsGetCurrentProcess()->pid;
 }
 
 HANDLE

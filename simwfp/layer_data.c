@@ -12,6 +12,13 @@
 static pthread_mutex_t sim_handle_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t sim_live_redirect_handles;
 static uint32_t sim_live_classify;
+static sim_acquire_result sim_acquire;
+
+void
+sim_acquire_gives(sim_acquire_result what)
+{
+    sim_acquire = what;
+}
 
 // ---- redirect handles and records ----
 
@@ -177,6 +184,10 @@ FwpsAcquireWritableLayerDataPointer0(
     if (sim_fails_now() || pending->version_count == SIM_MAX_VERSIONS) {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
+    if (sim_acquire == SIM_ACQUIRE_NULL) {
+        *data = NULL;
+        return STATUS_SUCCESS;
+    }
     latest = pending->versions[pending->version_count - 1];
     request = sim_allocate(sizeof(*request));
     request->localAddressAndPort = latest->localAddressAndPort;
@@ -184,6 +195,9 @@ FwpsAcquireWritableLayerDataPointer0(
     request->portReservationToken = latest->portReservationToken;
     request->previousVersion = pending->version_count > 1 ? latest : NULL;
     request->modifierFilterId = filter_id;
+    if (sim_acquire == SIM_ACQUIRE_OTHER_FAMILY) {
+        request->remoteAddressAndPort.ss_family = latest->remoteAddressAndPort.ss_family == AF_INET ? AF_INET6 : AF_INET;
+    }
     pending->acquired = request;
     *data = request;
     return STATUS_SUCCESS;
@@ -215,6 +229,9 @@ FwpsApplyModifiedLayerData0(UINT64 handle, PVOID data, UINT32 flags)
         return;
     }
     pending->acquired = NULL;
+    if (sim_acquire == SIM_ACQUIRE_OTHER_FAMILY) {
+        request->remoteAddressAndPort.ss_family = before->remoteAddressAndPort.ss_family;
+    }
     if (memcmp(&request->localAddressAndPort, &before->localAddressAndPort, sizeof(SOCKADDR_STORAGE)) != 0) {
         sim_violation("filter %llu: changed the local address", (unsigned long long)request->modifierFilterId);
     }

@@ -267,7 +267,7 @@ sim_transaction_finish(sim_session* session, int commit)
         return STATUS_ACCESS_DENIED; // observed on Windows
     }
     end_transaction(session, commit);
-    return STATUS_SUCCESS;
+    return !commit && sim_transaction_fails(1) ? STATUS_FWP_TXN_ABORTED : STATUS_SUCCESS;
 }
 
 NTSTATUS
@@ -287,7 +287,7 @@ sim_session_may_write(sim_session* session)
     if (sim_writer != NULL && sim_writer != session) {
         return STATUS_FWP_TIMEOUT;
     }
-    return sim_fails_now() ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
+    return sim_transaction_fails(0) || sim_fails_now() ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
 }
 
 // ---- subscriptions ----

@@ -10,6 +10,7 @@
 void sim_misuse(const char* format, ...) __attribute__((format(printf, 1, 2)));
 // Notes a breach of a contract that a real kernel would survive.
 void sim_violation(const char* format, ...) __attribute__((format(printf, 1, 2)));
+int sim_transaction_fails(int abort);
 int sim_fails_now(void); // asked by every call that can fail
 void sim_faults_reset(void);
 void* sim_allocate(size_t size); // of the simulator itself: zeroed, never NULL
@@ -47,6 +48,7 @@ void sim_pool_free_by_wfp(void* block);
 
 // ---- device.c ----
 
+const void* sim_driver_device(void); // of the driver that is loaded, or was
 void sim_device_reset(void);
 void sim_device_check_unloaded(void);
 
@@ -183,6 +185,7 @@ typedef struct sim_callout_function {
     int used;
     FWPS_CALLOUT2 callout;
     uint32_t id;
+    const void* device; // of the driver that registered it
     uint32_t flows;  // contexts associated
     uint32_t pended; // classifies that wait for its completion
 } sim_callout_function;

@@ -103,7 +103,7 @@ sim_values_fill(
     sim_values_put(v, layer, &FWPM_CONDITION_IP_PROTOCOL, (FWP_VALUE0){.type = FWP_UINT8, .uint8 = from->protocol});
     sim_values_put(v, layer, &FWPM_CONDITION_FLAGS, (FWP_VALUE0){.type = FWP_UINT32, .uint32 = flags});
     sim_values_put(v, layer, &FWPM_CONDITION_IP_DESTINATION_ADDRESS_TYPE,
-        (FWP_VALUE0){.type = FWP_UINT8, .uint8 = destination_type(remote->family, remote->address)});
+        (FWP_VALUE0){.type = FWP_UINT8, .uint8 = from->reserved != 0 ? (uint8_t)from->reserved : destination_type(remote->family, remote->address)});
     sim_values_put(v, layer, &FWPM_CONDITION_COMPARTMENT_ID,
         (FWP_VALUE0){.type = FWP_UINT32, .uint32 = from->compartment == 0 ? 1 : from->compartment});
     sim_values_put(v, layer, &FWPM_CONDITION_INTERFACE_INDEX, (FWP_VALUE0){.type = FWP_UINT32, .uint32 = 1});

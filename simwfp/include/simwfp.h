@@ -96,7 +96,7 @@ typedef struct sim_connect_request {
     uint8_t protocol; // IANA
     uint16_t local_port;
     uint16_t remote_port;
-    uint16_t reserved;
+    uint16_t reserved; // NL_ADDRESS_TYPE of the destination, as WFP sees it; 0: what the address says
     uint32_t compartment; // 0 means 1, the default one
     uint8_t local_address[16]; // network order, IPv4 in the first four bytes
     uint8_t remote_address[16];
@@ -121,6 +121,7 @@ typedef struct sim_connect_result {
 } sim_connect_result;
 
 void sim_connect(const sim_connect_request* request, sim_connect_result* result);
+const SOCKADDR_STORAGE* sim_last_remote(void); // where the redirect layer left the last connect of this thread, in full
 
 // What the proxy asks of an accepted connection.  Returns the bytes of the context, copied if they fit; 0: none.
 uint32_t sim_flow_context(uint64_t flow, void* out, uint32_t out_size);
@@ -202,6 +203,11 @@ uint64_t sim_now(void);
 
 // Faults and books.
 void sim_fail_call(uint32_t nth);    // the nth call from now that can fail, fails; 0: none
+// As sim_fail_call, but of the calls inside a transaction, and the abort that follows fails too.
+void sim_fail_call_and_abort(uint32_t nth);
+// What FwpsAcquireWritableLayerDataPointer0 gives when it succeeds: what it should, nothing, or a request of another family.
+typedef enum sim_acquire_result { SIM_ACQUIRE_DATA, SIM_ACQUIRE_NULL, SIM_ACQUIRE_OTHER_FAMILY } sim_acquire_result;
+void sim_acquire_gives(sim_acquire_result what);
 uint32_t sim_calls(void);            // calls that could have failed since sim_fail_call
 uint32_t sim_live_allocations(void); // pool blocks of the driver
 uint32_t sim_open_handles(void);     // classify handles and un-applied writable data
