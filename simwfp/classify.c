@@ -1,19 +1,18 @@
 // One classification: sublayers by weight, filters by weight, arbitration by rights (wfp-engine.md 2.7, 5.2).
+#define _GNU_SOURCE
 #include "sim.h"
 
-typedef struct sim_state {
-    FWP_ACTION_TYPE action; // NONE, PERMIT, BLOCK
-    int right;              // FWPS_RIGHT_ACTION_WRITE is there
-    uint64_t permit_by;
-    uint64_t block_by;
-    sim_classify_result* result;
-} sim_state;
+#include <pthread.h>
+#include <string.h>
 
-typedef struct sim_vote {
-    FWP_ACTION_TYPE action; // NONE: no decision
-    int hard;
-    int veto;
-} sim_vote;
+#define SIM_TRACE_ROOM 256u
+
+static pthread_mutex_t sim_trace_lock = PTHREAD_MUTEX_INITIALIZER;
+static int sim_tracing;
+static uint32_t sim_trace_count;
+static sim_trace_entry sim_traced[SIM_TRACE_ROOM];
+
+// ---- votes ----
 
 static sim_vote
 native_vote(const sim_object* filter, FWP_ACTION_TYPE action)
@@ -52,70 +51,92 @@ is_known_action(FWP_ACTION_TYPE action)
 }
 
 static void
-check_contract(const sim_state* state, const sim_object* filter, FWP_ACTION_TYPE entry, const FWPS_CLASSIFY_OUT0* out)
+check_contract(
+    const sim_classification* run, const sim_object* filter, FWP_ACTION_TYPE entry, const FWPS_CLASSIFY_OUT0* out)
 {
     int wrote = out->actionType != entry;
 
     if (!is_known_action(out->actionType)) {
         sim_violation("filter %llu: action 0x%X", (unsigned long long)filter->id, out->actionType);
     }
-    if (!state->right && (out->rights & FWPS_RIGHT_ACTION_WRITE) != 0) {
+    if (!run->right && (out->rights & FWPS_RIGHT_ACTION_WRITE) != 0) {
         sim_violation("filter %llu: set a right it did not have", (unsigned long long)filter->id);
     }
-    if (!state->right && wrote && !(state->action == FWP_ACTION_PERMIT && out->actionType == FWP_ACTION_BLOCK)) {
+    if (!run->right && wrote && !(run->action == FWP_ACTION_PERMIT && out->actionType == FWP_ACTION_BLOCK)) {
         sim_violation("filter %llu: wrote an action without the right", (unsigned long long)filter->id);
     }
     if (filter->action == FWP_ACTION_CALLOUT_INSPECTION
         && (out->actionType == FWP_ACTION_PERMIT || out->actionType == FWP_ACTION_BLOCK) && wrote) {
         sim_violation("filter %llu: an inspection callout decided", (unsigned long long)filter->id);
     }
-    if (filter->action == FWP_ACTION_CALLOUT_TERMINATING && state->right
+    if (filter->action == FWP_ACTION_CALLOUT_TERMINATING && run->right
         && (out->actionType == FWP_ACTION_CONTINUE || out->actionType == FWP_ACTION_NONE)) {
         sim_violation("filter %llu: a terminating callout did not decide", (unsigned long long)filter->id);
     }
 }
 
+// What a callout's answer counts for.
 static sim_vote
-callout_vote(
-    sim_state* state, const sim_object* filter, const sim_callout_function* function,
-    const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, void* context)
+vote_of_out(const sim_classification* run, const sim_object* filter, const FWPS_CLASSIFY_OUT0* out)
 {
     sim_vote vote = {FWP_ACTION_NONE, 0, 0};
-    FWPS_CLASSIFY_OUT0 out = {0};
-    FWP_ACTION_TYPE entry = state->right && !sim_settings.entry_action_so_far ? (FWP_ACTION_TYPE)FWP_ACTION_NONE
-                                                                             : state->action;
-    KIRQL irql = sim_raise_irql((KIRQL)sim_settings.classify_irql);
 
-    out.actionType = entry;
-    out.rights = state->right ? FWPS_RIGHT_ACTION_WRITE : 0;
-    out.filterId = filter->id;
-    state->result->calls++;
-    function->callout.classifyFn(values, metadata, NULL, context, &filter->run_time, 0, &out);
-    sim_lower_irql(irql);
-    sim_callout_returned(context);
-    check_contract(state, filter, entry, &out);
-    if (filter->action == FWP_ACTION_CALLOUT_INSPECTION) {
+    if (filter->action == FWP_ACTION_CALLOUT_INSPECTION
+        || (out->actionType != FWP_ACTION_PERMIT && out->actionType != FWP_ACTION_BLOCK)) {
         return vote;
     }
-    if (out.actionType != FWP_ACTION_PERMIT && out.actionType != FWP_ACTION_BLOCK) {
-        return vote;
-    }
-    if (state->right) {
-        vote.action = out.actionType;
-        vote.hard = (out.rights & FWPS_RIGHT_ACTION_WRITE) == 0;
-    } else if (state->action == FWP_ACTION_PERMIT && out.actionType == FWP_ACTION_BLOCK) {
+    if (run->right) {
+        vote.action = out->actionType;
+        vote.hard = (out->rights & FWPS_RIGHT_ACTION_WRITE) == 0;
+    } else if (run->action == FWP_ACTION_PERMIT && out->actionType == FWP_ACTION_BLOCK) {
         vote = (sim_vote){FWP_ACTION_BLOCK, 1, 1};
+    }
+    if (vote.action == FWP_ACTION_BLOCK) {
+        run->result->absorbed = (out->flags & FWPS_CLASSIFY_OUT_FLAG_ABSORB) != 0;
     }
     return vote;
 }
 
 static sim_vote
-vote_of(
-    sim_state* state, const sim_object* filter, const FWPS_INCOMING_VALUES0* values,
-    const FWPS_INCOMING_METADATA_VALUES0* metadata, void* context)
+callout_vote(sim_classification* run, sim_object* filter, sim_callout_function* function)
 {
     sim_vote none = {FWP_ACTION_NONE, 0, 0};
-    const sim_callout_function* function;
+    FWPS_CLASSIFY_OUT0 out = {0};
+    FWP_ACTION_TYPE entry = run->right && !sim_settings.entry_action_so_far ? (FWP_ACTION_TYPE)FWP_ACTION_NONE
+                                                                           : run->action;
+    uint64_t flow_context = sim_flow_context_of(run->flow, run->values->layerId, function->id);
+    sim_pending* pending = run->context;
+    KIRQL irql;
+
+    if ((function->callout.flags & FWP_CALLOUT_FLAG_CONDITIONAL_ON_FLOW) != 0 && flow_context == 0) {
+        return none;
+    }
+    irql = sim_raise_irql((KIRQL)sim_settings.classify_irql);
+    out.actionType = entry;
+    out.rights = run->right ? FWPS_RIGHT_ACTION_WRITE : 0;
+    out.filterId = filter->id;
+    run->result->calls++;
+    function->callout.classifyFn(
+        run->values, run->metadata, NULL, run->context, &filter->run_time, flow_context, &out);
+    sim_lower_irql(irql);
+    sim_callout_returned(run->context);
+    if (pending != NULL && pending->pended) {
+        (void)__atomic_add_fetch(&function->pended, 1, __ATOMIC_SEQ_CST);
+        run->pended = 1;
+        run->pended_callout = &filter->callout->key;
+        run->resume_sublayer = filter->sublayer;
+        run->resume_filter = filter;
+        return none;
+    }
+    check_contract(run, filter, entry, &out);
+    return vote_of_out(run, filter, &out);
+}
+
+static sim_vote
+vote_of(sim_classification* run, sim_object* filter)
+{
+    sim_vote none = {FWP_ACTION_NONE, 0, 0};
+    sim_callout_function* function;
 
     if (filter->action == FWP_ACTION_PERMIT || filter->action == FWP_ACTION_BLOCK) {
         return native_vote(filter, filter->action);
@@ -123,65 +144,241 @@ vote_of(
     if (filter->action == FWP_ACTION_CONTINUE) {
         return none;
     }
-    function = sim_engine_callout(&filter->callout->key);
-    return function == NULL ? unregistered_vote(filter)
-                            : callout_vote(state, filter, function, values, metadata, context);
+    function = sim_callout_of(&filter->callout->key);
+    return function == NULL ? unregistered_vote(filter) : callout_vote(run, filter, function);
+}
+
+// ---- arbitration between sublayers ----
+
+int
+sim_classification_merge(FWP_ACTION_TYPE* action, int* right, sim_vote vote)
+{
+    if (*right) {
+        *action = vote.action;
+        *right = !vote.hard;
+        return 0;
+    }
+    if (*action == FWP_ACTION_PERMIT && vote.action == FWP_ACTION_BLOCK && vote.veto) {
+        *action = FWP_ACTION_BLOCK;
+        return 1;
+    }
+    return 0;
 }
 
 static void
-merge(sim_state* state, sim_vote vote, uint64_t filter_id)
+merge(sim_classification* run, sim_vote vote, uint64_t filter_id)
 {
-    if (state->right) {
-        state->action = vote.action;
-        state->right = !vote.hard;
-    } else if (state->action == FWP_ACTION_PERMIT && vote.action == FWP_ACTION_BLOCK && vote.veto) {
-        state->action = FWP_ACTION_BLOCK;
-        state->block_by = 0; // the vetoing filter is the winner
-        state->result->vetoes++;
+    if (sim_classification_merge(&run->action, &run->right, vote)) {
+        run->block_by = 0; // the vetoing filter is the winner
+        run->result->vetoes++;
     }
-    if (vote.action == FWP_ACTION_PERMIT && state->permit_by == 0) {
-        state->permit_by = filter_id;
+    if (vote.action == FWP_ACTION_PERMIT && run->permit_by == 0) {
+        run->permit_by = filter_id;
     }
-    if (vote.action == FWP_ACTION_BLOCK && state->block_by == 0) {
-        state->block_by = filter_id;
+    if (vote.action == FWP_ACTION_BLOCK && run->block_by == 0) {
+        run->block_by = filter_id;
+    }
+    if (run->result->terminating_count < SIM_MAX_TERMINATING) {
+        run->result->terminating[run->result->terminating_count++] = filter_id;
+    }
+}
+
+// After the decision: what filters of the same weight would have said in its place.
+static void
+note_equals(sim_classification* run, sim_candidates* candidates, const sim_object* decider, sim_vote vote)
+{
+    sim_ballot* ballot;
+    const sim_object* filter;
+
+    if (run->ballot_count == SIM_MAX_BALLOTS) {
+        return;
+    }
+    ballot = &run->ballots[run->ballot_count++];
+    *ballot = (sim_ballot){.weight = decider->sublayer->weight, .count = 1, .votes = {vote}};
+    while ((filter = sim_candidates_next(candidates)) != NULL && filter->filter_weight == decider->filter_weight) {
+        sim_vote other = {FWP_ACTION_NONE, 0, 0};
+        int callout = filter->callout != NULL && sim_callout_of(&filter->callout->key) != NULL;
+
+        if (!sim_filter_matches(filter, run->values) || filter->action == FWP_ACTION_CALLOUT_INSPECTION) {
+            continue;
+        }
+        if (filter->action == FWP_ACTION_PERMIT || filter->action == FWP_ACTION_BLOCK) {
+            other = native_vote(filter, filter->action);
+        } else if (filter->callout != NULL && !callout) {
+            other = unregistered_vote(filter);
+        }
+        ballot->unknown |= callout;
+        if (other.action != FWP_ACTION_NONE && ballot->count < sizeof(ballot->votes) / sizeof(ballot->votes[0])
+            && memcmp(&other, &ballot->votes[ballot->count - 1], sizeof(other)) != 0) {
+            ballot->votes[ballot->count++] = other;
+        }
+    }
+}
+
+static void
+run_sublayer(sim_classification* run, uint32_t position, const sim_object* after)
+{
+    sim_candidates candidates;
+    sim_object* filter;
+    sim_vote vote = {FWP_ACTION_NONE, 0, 0};
+
+    sim_candidates_start(&candidates, run->values->layerId, position, run->values);
+    while ((filter = sim_candidates_next(&candidates)) != NULL && !run->pended) {
+        run->result->examined++;
+        if ((after != NULL && sim_by_weight(filter, after) <= 0) || !sim_filter_matches(filter, run->values)) {
+            continue;
+        }
+        vote = vote_of(run, filter);
+        if (vote.action != FWP_ACTION_NONE) {
+            merge(run, vote, filter->id);
+            note_equals(run, &candidates, filter, vote);
+            break;
+        }
+    }
+    sim_candidates_end(&candidates);
+}
+
+static void
+finish(sim_classification* run, uint32_t violations)
+{
+    sim_classify_result* result = run->result;
+
+    result->action = run->action;
+    result->hard = !run->right;
+    result->winner = run->action == FWP_ACTION_PERMIT ? run->permit_by
+                     : run->action == FWP_ACTION_BLOCK ? run->block_by
+                                                       : 0;
+    result->violations += sim_violations() - violations;
+    result->tie_dependent = (uint32_t)sim_tie_dependent(run);
+    sim_trace_add(run);
+}
+
+// Every sublayer has its say, also after a block.  `resume_sublayer`: go on behind the filter that was pended.
+static void
+run_layer(sim_classification* run)
+{
+    uint16_t layer = run->values->layerId;
+    uint32_t violations = sim_violations();
+    const sim_object* sublayer = run->resume_sublayer;
+    const sim_object* filter = run->resume_filter;
+
+    run->resume_sublayer = NULL;
+    run->resume_filter = NULL;
+    sim_index_lock_shared();
+    for (uint32_t i = 0; i < sim_index_sublayers(layer) && !run->pended; i++) {
+        const sim_object* at = sim_index_sublayer(layer, i);
+
+        if (sublayer != NULL && sim_by_weight(at, sublayer) < 0) {
+            continue; // has been heard
+        }
+        if (at == sublayer && run->resume_vote.action != FWP_ACTION_NONE) {
+            merge(run, run->resume_vote, filter->id);
+            continue;
+        }
+        run_sublayer(run, i, at == sublayer ? filter : NULL);
+    }
+    sim_index_unlock();
+    if (!run->pended) {
+        finish(run, violations);
     }
 }
 
 void
-sim_classify(
-    const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, void* classify_context,
-    sim_classify_result* result)
+sim_classify(sim_classification* run)
 {
-    const sim_layer_view* view;
-    sim_state state = {FWP_ACTION_NONE, 1, 0, 0, result};
-    uint32_t violations = sim_violations();
-    uint32_t i = 0;
+    *run->result = (sim_classify_result){0};
+    run->action = FWP_ACTION_NONE;
+    run->right = 1;
+    run_layer(run);
+}
 
-    *result = (sim_classify_result){0};
-    sim_engine_lock_shared();
-    view = sim_engine_view(values->layerId);
-    while (i < view->count) { // every sublayer has its say, also after a block
-        const sim_object* sublayer = view->filters[i]->sublayer;
-        int decided = 0;
+// `out`: what the completion of the pended classify says; NULL: nothing (AUTH_CONNECT is asked again instead).
+void
+sim_classify_resume(sim_classification* run, const FWPS_CLASSIFY_OUT0* out)
+{
+    sim_vote none = {FWP_ACTION_NONE, 0, 0};
 
-        for (; i < view->count && view->filters[i]->sublayer == sublayer; i++) {
-            sim_vote vote;
+    sim_classify_forget(run);
+    *run->result = (sim_classify_result){0};
+    run->resume_vote = out == NULL ? none : vote_of_out(run, run->resume_filter, out);
+    run_layer(run);
+}
 
-            if (decided || !sim_filter_matches(view->filters[i], values)) {
-                continue;
-            }
-            vote = vote_of(&state, view->filters[i], values, metadata, classify_context);
-            if (vote.action != FWP_ACTION_NONE) {
-                merge(&state, vote, view->filters[i]->id);
-                decided = 1;
+// Gives up a pended classification.
+void
+sim_classify_forget(sim_classification* run)
+{
+    sim_callout_function* function = run->pended ? sim_callout_of(run->pended_callout) : NULL;
+
+    if (function != NULL) {
+        (void)__atomic_sub_fetch(&function->pended, 1, __ATOMIC_SEQ_CST);
+    }
+    run->pended = 0;
+}
+
+// ---- trace ----
+
+void
+sim_trace_start(void)
+{
+    pthread_mutex_lock(&sim_trace_lock);
+    sim_trace_count = 0;
+    sim_tracing = 1;
+    pthread_mutex_unlock(&sim_trace_lock);
+}
+
+void
+sim_trace_reset(void)
+{
+    sim_tracing = 0;
+    sim_trace_count = 0;
+}
+
+static const FWP_VALUE0*
+value_of(const sim_classification* run, const GUID* key)
+{
+    static const FWP_VALUE0 empty = {.type = FWP_EMPTY};
+    uint32_t field;
+    sim_field_kind kind;
+
+    return sim_field_of_key(run->values->layerId, key, &field, &kind) ? &run->values->incomingValue[field].value
+                                                                      : &empty;
+}
+
+void
+sim_trace_add(const sim_classification* run)
+{
+    sim_trace_entry* entry;
+    const FWP_VALUE0* address = value_of(run, &FWPM_CONDITION_IP_REMOTE_ADDRESS);
+
+    if (!sim_tracing) {
+        return;
+    }
+    pthread_mutex_lock(&sim_trace_lock);
+    if (sim_trace_count < SIM_TRACE_ROOM) {
+        entry = &sim_traced[sim_trace_count++];
+        memset(entry, 0, sizeof(*entry));
+        entry->layer = run->values->layerId;
+        entry->remote_port = value_of(run, &FWPM_CONDITION_IP_REMOTE_PORT)->uint16;
+        entry->flags = value_of(run, &FWPM_CONDITION_FLAGS)->uint32;
+        entry->reauthorize_reason = value_of(run, &FWPM_CONDITION_REAUTHORIZE_REASON)->type == FWP_UINT32
+                                        ? value_of(run, &FWPM_CONDITION_REAUTHORIZE_REASON)->uint32
+                                        : 0;
+        entry->endpoint = run->metadata->transportEndpointHandle;
+        if (address->type == FWP_BYTE_ARRAY16_TYPE) {
+            memcpy(entry->remote_address, address->byteArray16, 16);
+        } else {
+            for (uint32_t i = 0; i < 4; i++) {
+                entry->remote_address[i] = (uint8_t)(address->uint32 >> (24u - 8u * i));
             }
         }
+        entry->result = *run->result;
     }
-    sim_engine_unlock();
-    result->action = state.action;
-    result->hard = !state.right;
-    result->winner = state.action == FWP_ACTION_PERMIT ? state.permit_by
-                     : state.action == FWP_ACTION_BLOCK ? state.block_by
-                                                        : 0;
-    result->violations = sim_violations() - violations;
+    pthread_mutex_unlock(&sim_trace_lock);
+}
+
+const sim_trace_entry*
+sim_trace(uint32_t nth)
+{
+    return nth < sim_trace_count ? &sim_traced[nth] : NULL;
 }

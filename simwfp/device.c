@@ -12,6 +12,7 @@ struct sim_file {
 
 static DRIVER_OBJECT sim_driver;
 static DEVICE_OBJECT* sim_device;
+static const void* sim_last_device;
 static int sim_device_named;
 static int sim_device_secured;
 static int sim_link;
@@ -19,6 +20,12 @@ static int sim_open_files;
 static int sim_loaded;
 static _Thread_local int sim_irp_completed;
 static _Thread_local int sim_kernel_handles;
+
+const void*
+sim_driver_device(void)
+{
+    return sim_last_device;
+}
 
 NTSTATUS
 IoCreateDevice(
@@ -46,6 +53,7 @@ IoCreateDevice(
     sim_device->Flags = DO_DEVICE_INITIALIZING;
     sim_device_named = name != NULL;
     driver->DeviceObject = sim_device;
+    sim_last_device = sim_device;
     *device = sim_device;
     return STATUS_SUCCESS;
 }
@@ -311,7 +319,9 @@ sim_cleanup(sim_file* file, uint32_t pid)
 
     if (!file->cleaned_up) {
         file->cleaned_up = 1;
+        sim_forbid_slow_calls("IRP_MJ_CLEANUP");
         (void)dispatch(file, IRP_MJ_CLEANUP, pid, &irp, &at);
+        sim_forbid_slow_calls(NULL);
     }
 }
 
@@ -366,7 +376,7 @@ sim_unload_driver(void)
     sim_loaded = 0;
     sim_device_check_unloaded();
     sim_engine_check_unloaded();
-    sim_connect_check_unloaded();
+    sim_layer_data_check_unloaded();
     sim_kernel_check_unloaded();
 }
 
@@ -395,14 +405,14 @@ sim_device_check_unloaded(void)
 void
 sim_boot(const sim_knobs* knobs)
 {
-    static const sim_knobs defaults = {.acquire_sets_block = 1};
-
     sim_device_reset();
-    sim_settings = knobs == NULL ? defaults : *knobs;
+    sim_knobs_set(knobs);
     sim_faults_reset();
+    sim_trace_reset();
     sim_kernel_reset();
+    sim_sockets_reset();
+    sim_flows_reset();
     sim_engine_reset();
-    sim_connect_reset();
 }
 
 void
@@ -411,7 +421,8 @@ sim_shutdown(void)
     if (sim_loaded) {
         sim_misuse("sim_shutdown while the driver is loaded");
     }
-    sim_connect_reset();
-    sim_engine_reset();
+    sim_sockets_reset();
+    sim_flows_reset();
+    sim_engine_end();
     sim_kernel_reset();
 }

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 static void (*sim_misuse_handler)(const char* message);
+#define SIM_FAILED UINT32_MAX
+
+static uint32_t sim_fail_in_transaction; // counts down; SIM_FAILED: has failed, and the abort does too
 static uint32_t sim_fail_nth;
 static uint32_t sim_call_count;
 static uint32_t sim_violation_count;
@@ -62,6 +65,28 @@ sim_fail_call(uint32_t nth)
 {
     sim_fail_nth = nth;
     sim_call_count = 0;
+    sim_fail_in_transaction = 0;
+}
+
+void
+sim_fail_call_and_abort(uint32_t nth)
+{
+    sim_fail_call(0);
+    sim_fail_in_transaction = nth;
+}
+
+// Asked by the calls inside a transaction before sim_fails_now, and by the abort.
+int
+sim_transaction_fails(int abort)
+{
+    if (abort) {
+        return sim_fail_in_transaction == SIM_FAILED;
+    }
+    if (sim_fail_in_transaction == 0 || sim_fail_in_transaction == SIM_FAILED || --sim_fail_in_transaction != 0) {
+        return 0;
+    }
+    sim_fail_in_transaction = SIM_FAILED;
+    return 1;
 }
 
 uint32_t

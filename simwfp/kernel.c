@@ -21,10 +21,9 @@ typedef struct sim_block {
     struct sim_block* previous;
 } sim_block;
 
-sim_knobs sim_settings;
-
 static _Thread_local KIRQL sim_irql;
 static _Thread_local PEPROCESS sim_current;
+static _Thread_local const char* sim_forbidden; // where allocations and waits may not happen
 static pthread_mutex_t sim_books = PTHREAD_MUTEX_INITIALIZER;
 static sim_block* sim_blocks;
 static uint32_t sim_block_count; // owned by the driver
@@ -85,6 +84,23 @@ KeReleaseSpinLock(PKSPIN_LOCK lock, KIRQL old)
     sim_irql = old;
 }
 
+// ---- exit paths ----
+
+void
+sim_forbid_slow_calls(const char* where)
+{
+    sim_forbidden = where;
+}
+
+void
+sim_slow_call(const char* call)
+{
+    if (sim_forbidden != NULL) {
+        sim_misuse("%s in %s, which must be short: no allocation, no wait, no call of the filter engine", call,
+                   sim_forbidden);
+    }
+}
+
 // ---- pool ----
 
 PVOID
@@ -93,6 +109,7 @@ ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T size, ULONG tag)
     sim_block* block;
 
     sim_require_irql(DISPATCH_LEVEL, "ExAllocatePoolWithTag");
+    sim_slow_call("ExAllocatePoolWithTag");
     if (type != NonPagedPoolNx || tag == 0 || size == 0) {
         sim_misuse("ExAllocatePoolWithTag: type %d, size %zu, tag 0x%X", (int)type, (size_t)size, tag);
     }
@@ -226,6 +243,7 @@ KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER i
     (void)mode;
     (void)alertable;
     sim_require_irql(APC_LEVEL, "KeDelayExecutionThread");
+    sim_slow_call("KeDelayExecutionThread");
     if (interval->QuadPart < 0) {
         struct timespec pause = {0, -interval->QuadPart * 100};
 
@@ -277,6 +295,20 @@ reap(PEPROCESS process)
     free(process);
 }
 
+static const uint8_t sim_default_user[] = {1, 2, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0}; // S-1-5-21-1
+static const uint8_t sim_no_package[] = {1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};                  // S-1-0-0
+
+void
+sim_process_identity(uint32_t pid, const void* user_sid, const void* package_sid)
+{
+    PEPROCESS process = sim_process_find(pid);
+
+    if (process != NULL) {
+        sim_sid_copy(process->user_sid, user_sid == NULL ? sim_default_user : user_sid);
+        sim_sid_copy(process->package_sid, package_sid == NULL ? sim_no_package : package_sid);
+    }
+}
+
 void
 sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t* image, uint32_t image_bytes)
 {
@@ -294,6 +326,8 @@ sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t*
     process->pid = pid;
     process->start = start;
     process->alive = 1;
+    sim_sid_copy(process->user_sid, sim_default_user);
+    sim_sid_copy(process->package_sid, sim_no_package);
     process->next = sim_processes;
     sim_processes = process;
     if (sim_notify != NULL) {
@@ -318,7 +352,9 @@ sim_process_exit(uint32_t pid)
     if (sim_notify != NULL) {
         PEPROCESS caller = sim_enter_process(process); // in the context of its last thread
 
+        sim_forbid_slow_calls("the process notification of an exit");
         sim_notify(process, (HANDLE)(uintptr_t)pid, NULL);
+        sim_forbid_slow_calls(NULL);
         (void)sim_enter_process(caller);
     }
     sim_engine_process_exited(pid);
@@ -360,16 +396,19 @@ PsSetCreateProcessNotifyRoutineEx(PCREATE_PROCESS_NOTIFY_ROUTINE_EX routine, BOO
     return STATUS_SUCCESS;
 }
 
+// A thread of no process that the simulator was told of is one of System's: there always is a current process.
+static struct _EPROCESS sim_system = {.pid = 4, .alive = 1};
+
 PEPROCESS
 PsGetCurrentProcess(void)
 {
-    return sim_current;
+    return sim_current == NULL ? &sim_system : sim_current;
 }
 
 HANDLE
 PsGetCurrentProcessId(void)
 {
-    return (HANDLE)(uintptr_t)(sim_current == NULL ? 0 : sim_current->pid);
+    return (HANDLE)(uintptr_t)PsGetCurrentProcess()->pid;
 }
 
 HANDLE

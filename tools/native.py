@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,19 +116,22 @@ def build_tests(sanitize: bool) -> list[Path]:
         folder = ROOT / "build/tests-asan"
     else:
         options += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    parts = [*DRIVER_SOURCES, *SIM_SOURCES]
-    objects = []  # driver and simulator are compiled once, for all programs
-    for part in parts:
-        target = folder / "parts" / f"{part.parent.name}_{part.stem}.o"
-        if not is_current(target, [part], [*compiler, *options]):
-            run([*compiler, *options, "-c", str(part), "-o", str(target)])
-        objects.append(str(target))
+    parts = [str(part) for part in build_parts(folder / "parts", compiler, options)]
     for source in sorted([*(ROOT / "driver/tests").glob("*_test.c"), *(ROOT / "simwfp/tests").glob("*_test.c")]):
         product = folder / source.stem
-        if not is_current(product, [source, *parts], [*compiler, *options]):
-            run([*compiler, *options, str(source), *objects, "-o", str(product)])
+        if not is_current(product, [source, *DRIVER_SOURCES, *SIM_SOURCES], [*compiler, *options]):
+            run([*compiler, *options, str(source), *parts, "-o", str(product)])
         products.append(product)
     return products
+
+
+def build_parts(folder: Path, compiler: Sequence[str], options: Sequence[str]) -> list[Path]:
+    """The objects that every C test is linked with, two compilers at a time."""
+    parts = {folder / f"{source.parent.name}_{source.stem}.o": source for source in [*DRIVER_SOURCES, *SIM_SOURCES]}
+    stale = [part for part in parts if not is_current(part, [parts[part]], [*compiler, *options])]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(lambda part: run([*compiler, "-c", *options, str(parts[part]), "-o", str(part)]), stale))
+    return list(parts)
 
 
 def main(arguments: list[str]) -> None:

@@ -118,9 +118,11 @@ filter_context(uint32_t registration, pm_verdict verdict, uint32_t rule)
     return (uint64_t)registration << 32 | (uint64_t)verdict << 28 | rule;
 }
 
-// One filter without conditions at `layer`, as the proxy adds them.
+// One filter at `layer`, as the proxy adds them.
 static inline uint64_t
-add_filter(const GUID* layer, const GUID* callout, uint64_t weight, uint64_t context)
+add_filter_with(
+    const GUID* layer, const GUID* callout, uint64_t weight, uint64_t context, FWPM_FILTER_CONDITION0* conditions,
+    uint32_t count)
 {
     FWPM_SESSION0 session = {.flags = FWPM_SESSION_FLAG_DYNAMIC};
     FWPM_FILTER0 filter = {.displayData = {.name = (PWSTR)L"test"}};
@@ -137,8 +139,16 @@ add_filter(const GUID* layer, const GUID* callout, uint64_t weight, uint64_t con
     filter.action.type = FWP_ACTION_CALLOUT_UNKNOWN;
     filter.action.calloutKey = *callout;
     filter.rawContext = context;
+    filter.filterCondition = conditions;
+    filter.numFilterConditions = count;
     CHECK_EQUAL(sim_user_filter_add(machine_engine, &filter, &id), 0);
     return id;
+}
+
+static inline uint64_t
+add_filter(const GUID* layer, const GUID* callout, uint64_t weight, uint64_t context)
+{
+    return add_filter_with(layer, callout, weight, context, NULL, 0);
 }
 
 // What a proxy with the policy "redirect everything" has installed.
@@ -200,6 +210,45 @@ is_redirected(void)
     CHECK(!result.blocked);
     sim_flow_close(result.flow);
     return redirected;
+}
+
+// ---- another product with a callout of its own, in the heaviest sublayer ----
+
+static UINT64 other_filter;
+
+static inline NTSTATUS
+other_notice(FWPS_CALLOUT_NOTIFY_TYPE type, const GUID* key, FWPS_FILTER2* filter)
+{
+    (void)type, (void)key, (void)filter;
+    return STATUS_SUCCESS;
+}
+
+static inline UINT32
+other_product(const GUID* layer, FWPS_CALLOUT_CLASSIFY_FN2 classify, HANDLE* engine)
+{
+    GUID key = {77, 7, 7, {7}};
+    FWPS_CALLOUT2 function = {.calloutKey = key, .classifyFn = classify, .notifyFn = other_notice};
+    FWPM_CALLOUT0 callout = {.calloutKey = key, .displayData = {.name = (PWSTR)L"o"}, .applicableLayer = *layer};
+    FWPM_SUBLAYER0 sublayer = {.subLayerKey = key, .displayData = {.name = (PWSTR)L"o"}, .weight = 0xFFFF};
+    FWPM_FILTER0 filter = {.displayData = {.name = (PWSTR)L"o"}, .layerKey = *layer, .subLayerKey = key};
+    UINT32 id = 0;
+
+    CHECK_EQUAL(FwpmEngineOpen0(NULL, RPC_C_AUTHN_WINNT, NULL, NULL, engine), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpsCalloutRegister2(&function, &function, &id), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpmSubLayerAdd0(*engine, &sublayer, NULL), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpmCalloutAdd0(*engine, &callout, NULL, NULL), STATUS_SUCCESS);
+    filter.action.type = FWP_ACTION_CALLOUT_TERMINATING;
+    filter.action.calloutKey = key;
+    CHECK_EQUAL(FwpmFilterAdd0(*engine, &filter, NULL, &other_filter), STATUS_SUCCESS);
+    return id;
+}
+
+static inline void
+no_other_product(UINT32 id, HANDLE engine)
+{
+    CHECK_EQUAL(FwpmFilterDeleteById0(engine, other_filter), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpsCalloutUnregisterById0(id), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpmEngineClose0(engine), STATUS_SUCCESS);
 }
 
 #endif

@@ -18,19 +18,27 @@
 typedef struct sim_knobs {
     uint32_t native_block_vetoes;   // 0: a plain BLOCK filter cannot veto a hard permit; 1: it can
     uint32_t acquire_sets_block;    // 1: acquiring writable data sets BLOCK and takes the right; 0: leaves them
-    uint32_t block_at_redirect;     // 0: BLOCK at CONNECT_REDIRECT is ignored; 1: enforced
+    uint32_t block_at_redirect;     // 0: BLOCK at CONNECT_REDIRECT is ignored (and noted); 1: enforced
+    uint32_t local_address_writable; // 0: a changed local address is ignored; 1: it takes effect for TCP
     uint32_t v4mapped_v6_only;      // 0: a mapped connect is authorized at V4; 1: at V6
     uint32_t auth_twice;            // 0: non-loopback TCP redirects only; 1: always; 2: never
+    uint32_t auto_weight;           // of FWP_EMPTY weights.  0: the measured table; 1: flat; 2: shuffled by tie_seed
+    uint32_t tie_order;             // 0: shuffled by tie_seed; 1: order of adding; 2: the reverse
+    uint32_t tie_seed;
     uint32_t entry_action_so_far;   // 0: actionType enters as NONE while the right is there; 1: as the action so far
     uint32_t empty_matches_not_equal;
     uint32_t unregistered_block_soft;
-    uint32_t tie_seed;              // 0: order of adding; else ties are shuffled
+    uint32_t reauth_block_drops;    // 0: a blocked reauthorization resets the flow; 1: its packets vanish
+    uint32_t peer_is_redirected;    // getpeername after a redirect.  0: the original destination; 1: the new one
     uint32_t classify_irql;         // PASSIVE_LEVEL or DISPATCH_LEVEL
     uint32_t real_clock;            // 1: time passes by itself; 0: only by sim_advance
     uint32_t bfe_stopped;           // 1: Fwpm calls fail until sim_bfe_start
 } sim_knobs;
 
-void sim_boot(const sim_knobs* knobs); // knobs NULL: defaults of this table, acquire_sets_block 1
+// knobs NULL: all 0 but acquire_sets_block.  SIMWFP_KNOBS in the environment ("tie_seed=7,auth_twice=2") changes those
+// that the caller left at their defaults, so that a whole test suite can be run under other knobs.
+void sim_boot(const sim_knobs* knobs);
+const sim_knobs* sim_knobs_now(void);
 void sim_shutdown(void);               // aborts if the driver is loaded or anything leaked
 
 // The driver.  Loading runs DriverEntry at PASSIVE_LEVEL; unloading aborts if anything of it is left.
@@ -46,6 +54,10 @@ void sim_lab_stop(void);
 void sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t* image, uint32_t image_bytes);
 void sim_process_exit(uint32_t pid);
 uint32_t sim_process_references(uint32_t pid); // the driver's, 0 if there is no such object
+
+// Who a process is: its user, and the package it belongs to (SIDs in binary form).  NULL: the default user S-1-5-21-1,
+// no package (S-1-0-0).
+void sim_process_identity(uint32_t pid, const void* user_sid, const void* package_sid);
 
 // The control device, as CreateFile, DeviceIoControl and CloseHandle reach it.
 typedef struct sim_file sim_file;
@@ -64,6 +76,18 @@ uint32_t sim_user_transaction_commit(HANDLE engine);
 uint32_t sim_user_transaction_abort(HANDLE engine);
 uint32_t sim_user_filter_add(HANDLE engine, const FWPM_FILTER0* filter, uint64_t* id);
 uint32_t sim_user_filter_delete(HANDLE engine, uint64_t id);
+uint32_t sim_user_filter_subscribe(HANDLE engine, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change);
+uint32_t sim_user_filter_unsubscribe(HANDLE engine, HANDLE change);
+int sim_filter_effective_weight(uint64_t id, uint64_t* weight); // 0: no such filter
+int sim_filter_disabled(uint64_t id);                           // kept at BFE start, but not enforced
+
+// The Base Filtering Engine.  Stopping it forgets all but persistent and boot-time objects; starting it enables of those
+// what has no provider service, or one that starts by itself.  A restart of the machine stops it too, and enforces the
+// boot-time filters until it runs again.
+void sim_bfe_start(void);
+void sim_bfe_stop(void);
+void sim_machine_restart(void);              // no driver may be loaded
+void sim_service_auto_start(PCWSTR service); // known to start by itself
 
 // One connect(), or the first send of UDP to a destination.
 typedef struct sim_connect_request {
@@ -72,7 +96,7 @@ typedef struct sim_connect_request {
     uint8_t protocol; // IANA
     uint16_t local_port;
     uint16_t remote_port;
-    uint16_t reserved;
+    uint16_t reserved; // NL_ADDRESS_TYPE of the destination, as WFP sees it; 0: what the address says
     uint32_t compartment; // 0 means 1, the default one
     uint8_t local_address[16]; // network order, IPv4 in the first four bytes
     uint8_t remote_address[16];
@@ -97,12 +121,50 @@ typedef struct sim_connect_result {
 } sim_connect_result;
 
 void sim_connect(const sim_connect_request* request, sim_connect_result* result);
+const SOCKADDR_STORAGE* sim_last_remote(void); // where the redirect layer left the last connect of this thread, in full
 
 // What the proxy asks of an accepted connection.  Returns the bytes of the context, copied if they fit; 0: none.
 uint32_t sim_flow_context(uint64_t flow, void* out, uint32_t out_size);
 void sim_flow_close(uint64_t flow); // the flow is gone: WFP frees its contexts
 
-// One classification, for tests of callouts.
+// ---- sockets: the same layers, with everything that happens before, between and after ----
+
+// What Winsock says.  SIM_PENDED is the simulator's own: the call waits for a callout to complete it.
+enum {
+    SIM_OK = 0,
+    SIM_EACCES = 10013,
+    SIM_ECONNRESET = 10054,
+    SIM_ENOTCONN = 10057,
+    SIM_ETIMEDOUT = 10060,
+    SIM_ECONNREFUSED = 10061,
+    SIM_PENDED = 997,
+};
+
+typedef struct sim_socket sim_socket;
+
+sim_socket* sim_socket_open(const sim_connect_request* like); // its destination is not used
+int sim_socket_listen(sim_socket* socket, uint16_t port);     // on every local address of its family, and on loopback
+// TCP: connects; whether a listener is there matters for loopback only, every other host answers.  UDP: remembers the peer.
+int sim_socket_connect(sim_socket* socket, const uint8_t address[16], uint16_t port);
+int sim_socket_finish(sim_socket* socket); // after SIM_PENDED: the outcome, or SIM_PENDED still
+int sim_socket_send(sim_socket* socket);   // one packet out on the connection, or to the UDP peer
+int sim_socket_send_to(sim_socket* socket, const uint8_t address[16], uint16_t port); // UDP
+int sim_socket_receive(sim_socket* socket); // one packet in
+sim_socket* sim_socket_accept(sim_socket* listener); // NULL: nobody has connected
+void sim_socket_peer(const sim_socket* socket, uint8_t address[16], uint16_t* port); // getpeername
+const sim_connect_result* sim_socket_result(const sim_socket* socket);
+uint64_t sim_socket_flow(const sim_socket* socket); // flow handle, as in FWPS_METADATA_FIELD_FLOW_HANDLE
+// SIO_QUERY_WFP_CONNECTION_REDIRECT_CONTEXT: BUFFER_TOO_SMALL with the size in `needed`, SUCCESS, or NOT_FOUND.
+NTSTATUS sim_socket_query_context(const sim_socket* socket, void* out, uint32_t out_size, uint32_t* needed);
+// SIO_QUERY and SIO_SET_WFP_CONNECTION_REDIRECT_RECORDS in one: `to` gets the records of `from`, an accepted socket.
+NTSTATUS sim_socket_copy_records(const sim_socket* from, sim_socket* to);
+void sim_socket_close(sim_socket* socket);
+
+// ---- what happened ----
+
+#define SIM_MAX_TERMINATING 8u
+
+// One classification.
 typedef struct sim_classify_result {
     uint32_t action; // FWP_ACTION_PERMIT, BLOCK, or NONE if nothing matched
     uint32_t hard;
@@ -110,18 +172,42 @@ typedef struct sim_classify_result {
     uint32_t calls;  // callouts called
     uint32_t violations;
     uint32_t vetoes;
+    uint32_t absorbed;
+    uint32_t examined; // filters that were tried
     uint32_t reserved;
+    uint32_t tie_dependent; // another order of equal weights could have given another action
+    uint32_t terminating_count;
+    uint64_t terminating[SIM_MAX_TERMINATING]; // the filter that decided in each sublayer, in order
 } sim_classify_result;
+
+typedef struct sim_trace_entry {
+    uint16_t layer; // FWPS_LAYER_*
+    uint16_t remote_port;
+    uint32_t flags; // FWP_CONDITION_FLAG_*
+    uint32_t reauthorize_reason;
+    uint64_t endpoint;
+    uint8_t remote_address[16];
+    sim_classify_result result;
+} sim_trace_entry;
+
+void sim_trace_start(void); // forgets what was traced; every classification from now on is
+// The nth since sim_trace_start; NULL: there were not so many (or more than 256).
+const sim_trace_entry* sim_trace(uint32_t nth);
+
+// Classifies by trying every filter instead of by the index: the oracle of the differential test.
+void sim_classify_by_brute_force(int on);
 
 // Time: 100 ns.  With real_clock 0 it stands still between calls.
 void sim_advance(uint64_t hundred_ns);
 uint64_t sim_now(void);
 
-void sim_bfe_start(void);
-void sim_bfe_stop(void);
-
 // Faults and books.
 void sim_fail_call(uint32_t nth);    // the nth call from now that can fail, fails; 0: none
+// As sim_fail_call, but of the calls inside a transaction, and the abort that follows fails too.
+void sim_fail_call_and_abort(uint32_t nth);
+// What FwpsAcquireWritableLayerDataPointer0 gives when it succeeds: what it should, nothing, or a request of another family.
+typedef enum sim_acquire_result { SIM_ACQUIRE_DATA, SIM_ACQUIRE_NULL, SIM_ACQUIRE_OTHER_FAMILY } sim_acquire_result;
+void sim_acquire_gives(sim_acquire_result what);
 uint32_t sim_calls(void);            // calls that could have failed since sim_fail_call
 uint32_t sim_live_allocations(void); // pool blocks of the driver
 uint32_t sim_open_handles(void);     // classify handles and un-applied writable data

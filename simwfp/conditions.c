@@ -1,115 +1,8 @@
-// The fields of each layer, and whether a filter's conditions match a set of values.
-#define INITGUID
+// Conditions of filters: which are legal on which field, and whether they match a set of values (wfp-engine.md 2.4, 2.5).
 #include "sim.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct sim_layer_info {
-    uint16_t id;
-    const GUID* key;
-    uint32_t count;
-    int v6;
-    int redirect;
-} sim_layer_info;
-
-static const sim_layer_info sim_layers[] = {
-    {FWPS_LAYER_ALE_CONNECT_REDIRECT_V4, &FWPM_LAYER_ALE_CONNECT_REDIRECT_V4, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_MAX,
-     0, 1},
-    {FWPS_LAYER_ALE_CONNECT_REDIRECT_V6, &FWPM_LAYER_ALE_CONNECT_REDIRECT_V6, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_MAX,
-     1, 1},
-    {FWPS_LAYER_ALE_AUTH_CONNECT_V4, &FWPM_LAYER_ALE_AUTH_CONNECT_V4, FWPS_FIELD_ALE_AUTH_CONNECT_V4_MAX, 0, 0},
-    {FWPS_LAYER_ALE_AUTH_CONNECT_V6, &FWPM_LAYER_ALE_AUTH_CONNECT_V6, FWPS_FIELD_ALE_AUTH_CONNECT_V4_MAX, 1, 0},
-};
-
-typedef struct sim_field_info {
-    const GUID* key;
-    sim_field_kind kind;
-    uint32_t redirect_index;
-    uint32_t auth_index;
-} sim_field_info;
-
-static const sim_field_info sim_fields[] = {
-    {&FWPM_CONDITION_ALE_APP_ID, SIM_FIELD_BLOB, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_ALE_APP_ID,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_ALE_APP_ID},
-    {&FWPM_CONDITION_ALE_ORIGINAL_APP_ID, SIM_FIELD_BLOB, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_ALE_ORIGINAL_APP_ID,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_ALE_ORIGINAL_APP_ID},
-    {&FWPM_CONDITION_IP_LOCAL_ADDRESS, SIM_FIELD_ADDRESS, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_LOCAL_ADDRESS,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_LOCAL_ADDRESS},
-    {&FWPM_CONDITION_IP_LOCAL_PORT, SIM_FIELD_UINT16, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_LOCAL_PORT,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_LOCAL_PORT},
-    {&FWPM_CONDITION_IP_PROTOCOL, SIM_FIELD_UINT8, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_PROTOCOL,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_PROTOCOL},
-    {&FWPM_CONDITION_IP_REMOTE_ADDRESS, SIM_FIELD_ADDRESS, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_REMOTE_ADDRESS,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_REMOTE_ADDRESS},
-    {&FWPM_CONDITION_IP_REMOTE_PORT, SIM_FIELD_UINT16, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_REMOTE_PORT,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_REMOTE_PORT},
-    {&FWPM_CONDITION_IP_DESTINATION_ADDRESS_TYPE, SIM_FIELD_UINT8,
-     FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_DESTINATION_ADDRESS_TYPE,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_DESTINATION_ADDRESS_TYPE},
-    {&FWPM_CONDITION_FLAGS, SIM_FIELD_UINT32, FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_FLAGS,
-     FWPS_FIELD_ALE_AUTH_CONNECT_V4_FLAGS},
-};
-
-int
-sim_is_equal_guid(const GUID* a, const GUID* b)
-{
-    return memcmp(a, b, sizeof(*a)) == 0;
-}
-
-static const sim_layer_info*
-layer_info(uint16_t layer)
-{
-    for (size_t i = 0; i < sizeof(sim_layers) / sizeof(sim_layers[0]); i++) {
-        if (sim_layers[i].id == layer) {
-            return &sim_layers[i];
-        }
-    }
-    return NULL;
-}
-
-int
-sim_layer_of_key(const GUID* key, uint16_t* layer)
-{
-    for (size_t i = 0; i < sizeof(sim_layers) / sizeof(sim_layers[0]); i++) {
-        if (sim_is_equal_guid(sim_layers[i].key, key)) {
-            *layer = sim_layers[i].id;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-int
-sim_layer_is_v6(uint16_t layer)
-{
-    return layer_info(layer)->v6;
-}
-
-int
-sim_layer_is_redirect(uint16_t layer)
-{
-    return layer_info(layer)->redirect;
-}
-
-uint32_t
-sim_layer_field_count(uint16_t layer)
-{
-    return layer_info(layer)->count;
-}
-
-int
-sim_field_of_key(uint16_t layer, const GUID* key, uint32_t* field, sim_field_kind* kind)
-{
-    for (size_t i = 0; i < sizeof(sim_fields) / sizeof(sim_fields[0]); i++) {
-        if (sim_is_equal_guid(sim_fields[i].key, key)) {
-            *field = sim_layer_is_redirect(layer) ? sim_fields[i].redirect_index : sim_fields[i].auth_index;
-            *kind = sim_fields[i].kind;
-            return 1;
-        }
-    }
-    return 0;
-}
 
 // ---- building ----
 
@@ -123,8 +16,14 @@ plain_type(sim_field_kind kind, int v6)
         return FWP_UINT16;
     case SIM_FIELD_UINT32:
         return FWP_UINT32;
+    case SIM_FIELD_UINT64:
+        return FWP_UINT64;
     case SIM_FIELD_ADDRESS:
         return v6 ? FWP_BYTE_ARRAY16_TYPE : FWP_UINT32;
+    case SIM_FIELD_SID:
+        return FWP_SID;
+    case SIM_FIELD_TOKEN:
+        return FWP_SECURITY_DESCRIPTOR_TYPE; // the field is a token, the condition a descriptor
     case SIM_FIELD_BLOB:
         break;
     }
@@ -134,7 +33,7 @@ plain_type(sim_field_kind kind, int v6)
 static int
 match_is_legal(FWP_MATCH_TYPE match, FWP_DATA_TYPE type)
 {
-    int integer = type == FWP_UINT8 || type == FWP_UINT16 || type == FWP_UINT32;
+    int integer = type == FWP_UINT8 || type == FWP_UINT16 || type == FWP_UINT32 || type == FWP_UINT64;
 
     switch (match) {
     case FWP_MATCH_EQUAL:
@@ -163,6 +62,16 @@ static uint64_t
 integer_of(FWP_DATA_TYPE type, uint8_t u8, uint16_t u16, uint32_t u32)
 {
     return type == FWP_UINT8 ? u8 : type == FWP_UINT16 ? u16 : u32;
+}
+
+static void
+copy_bytes(sim_condition* condition, const void* bytes, uint32_t size)
+{
+    condition->blob_size = size;
+    condition->blob = sim_allocate(size + 1u);
+    if (size != 0) {
+        memcpy(condition->blob, bytes, size);
+    }
 }
 
 static int
@@ -204,13 +113,29 @@ copy_value(const FWP_CONDITION_VALUE0* value, FWP_DATA_TYPE plain, sim_condition
     case FWP_BYTE_ARRAY16_TYPE:
         memcpy(condition->low16, value->byteArray16, 16);
         return plain == FWP_BYTE_ARRAY16_TYPE ? STATUS_SUCCESS : STATUS_FWP_TYPE_MISMATCH;
+    case FWP_UINT64:
+        condition->low = *value->uint64;
+        return plain == FWP_UINT64 ? STATUS_SUCCESS : STATUS_FWP_TYPE_MISMATCH;
     case FWP_BYTE_BLOB_TYPE:
         if (plain != FWP_BYTE_BLOB_TYPE) {
             return STATUS_FWP_TYPE_MISMATCH;
         }
-        condition->blob_size = value->byteBlob->size;
-        condition->blob = sim_allocate(condition->blob_size + 1u);
-        memcpy(condition->blob, value->byteBlob->data, condition->blob_size);
+        copy_bytes(condition, value->byteBlob->data, value->byteBlob->size);
+        return STATUS_SUCCESS;
+    case FWP_SID:
+        if (plain != FWP_SID) {
+            return STATUS_FWP_TYPE_MISMATCH;
+        }
+        copy_bytes(condition, value->sid, sim_sid_size(value->sid));
+        return STATUS_SUCCESS;
+    case FWP_SECURITY_DESCRIPTOR_TYPE:
+        if (plain != FWP_SECURITY_DESCRIPTOR_TYPE) {
+            return STATUS_FWP_TYPE_MISMATCH;
+        }
+        if (!sim_descriptor_valid(value->sd->data, value->sd->size)) {
+            return STATUS_INVALID_SECURITY_DESCR;
+        }
+        copy_bytes(condition, value->sd->data, value->sd->size);
         return STATUS_SUCCESS;
     case FWP_V4_ADDR_MASK:
         condition->low = value->v4AddrMask->addr;
@@ -346,6 +271,9 @@ condition_matches(const sim_condition* condition, const FWP_VALUE0* value)
         }
         return condition->match == FWP_MATCH_EQUAL && condition->type == FWP_EMPTY;
     }
+    if (condition->type == FWP_EMPTY) {
+        return 0;
+    }
     switch (value->type) {
     case FWP_UINT8:
         return integer_matches(value->uint8, condition);
@@ -363,8 +291,16 @@ condition_matches(const sim_condition* condition, const FWP_VALUE0* value)
         }
         return holds(condition->match, memcmp(bytes, condition->low16, 16));
     }
+    case FWP_UINT64:
+        return integer_matches(*value->uint64, condition);
     case FWP_BYTE_BLOB_TYPE:
         return holds(condition->match, compare_blobs(value->byteBlob, condition));
+    case FWP_SID:
+        return holds(condition->match, !sim_sids_equal(value->sid, condition->blob));
+    case FWP_TOKEN_ACCESS_INFORMATION_TYPE: {
+        const struct _EPROCESS* identity = (const void*)value->tokenAccessInformation->data;
+        return sim_descriptor_grants(condition->blob, identity->user_sid, identity->package_sid);
+    }
     default:
         return 0;
     }
