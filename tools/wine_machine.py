@@ -31,12 +31,13 @@ REQUIREMENTS = ROOT / "tests/wine/requirements.txt"
 PYTHON_SOURCE = ROOT / "tests/wine/python.c"
 PRIMITIVES_SOURCE = ROOT / "tests/wine/bcryptprimitives.c"
 PORT = ROOT / "simwfp/wine"
-KERNEL_SOURCES = [path for path in native.SIM_SOURCES if path.name not in ("kernel.c", "device.c", "lab.c")]
+KERNEL_SOURCES = [path for path in native.SIM_SOURCES if path.name not in ("kernel.c", "device.c", "lab.c", "knobs.c")]
 KERNEL_PORT = [PORT / name for name in ("entry.c", "host.c", "watch.c", "test_device.c", "filter_parts.c")]
 CLIENT_SOURCES = [PORT / name for name in ("fwpuclnt.c", "filter_parts.c")]
 TARGET = ["-target", "x86_64-windows-gnu"]
 FREESTANDING = [
     "-O2", "-fno-sanitize=all", "-fno-stack-protector", "-mno-stack-arg-probe", "-fno-builtin", f"-I{PORT / 'include'}",
+    "-D_Thread_local=",  # one thread dispatches; Wine's kernel gives a driver no thread-local storage
 ]  # fmt: skip
 UNAVAILABLE = 69  # exit status: this machine cannot do it (EX_UNAVAILABLE of sysexits.h)
 LAYOUT = b"3"  # of the folder that build_python makes

@@ -89,8 +89,9 @@ DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
     (void)registry_path;
     sim_settings = (sim_knobs){.acquire_sets_block = 1, .classify_irql = DISPATCH_LEVEL, .real_clock = 1};
     sim_faults_reset();
+    sim_trace_reset();
+    sim_flows_reset();
     sim_engine_reset();
-    sim_connect_reset();
     status = sim_watch_start();
     for (SIZE_T i = 0; NT_SUCCESS(status) && i < SIM_PATCH_COUNT; i++) {
         status = apply(&sim_patches[i]);

@@ -10,6 +10,15 @@
 
 sim_knobs sim_settings;
 
+// A kernel has no environment to read knobs from.
+void
+sim_knobs_set(const sim_knobs* knobs)
+{
+    static const sim_knobs defaults = {.acquire_sets_block = 1};
+
+    sim_settings = knobs == NULL ? defaults : *knobs;
+}
+
 void*
 malloc(size_t size)
 {
@@ -48,6 +57,30 @@ vsnprintf(char* to, size_t size, const char* format, va_list arguments)
 
     to[size - 1] = 0;
     return written;
+}
+
+// Of all of simwfp only the engine is here: its clock, and the books of a driver that Wine's kernel keeps.
+uint64_t
+sim_now(void)
+{
+    return KeQueryInterruptTime();
+}
+
+void
+sim_slow_call(const char* call)
+{
+    (void)call;
+}
+
+const void*
+sim_driver_device(void)
+{
+    return NULL; // Wine's ntoskrnl.exe knows it
+}
+
+void
+sim_device_reset(void)
+{
 }
 
 // Wine's IRQL is always 0.

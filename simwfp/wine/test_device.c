@@ -174,7 +174,7 @@ unloaded(const void* in, uint32_t in_size, void* out, PFILE_OBJECT file, uint32_
         sim_misuse("unloaded with the process notification registered: the next process event would crash");
     }
     sim_engine_check_unloaded();
-    sim_connect_check_unloaded();
+    sim_layer_data_check_unloaded();
     *written = 0;
     return STATUS_SUCCESS;
 }

@@ -88,9 +88,7 @@ def settings() -> list[str]:
     """Every knob alone at each of its values, then 200 combinations by chance."""
     chance = random.Random(17763)
     single = [f"{name}={value}" for name, count in KNOBS.items() for value in range(min(count, 4))]
-    return single + [
-        ",".join(f"{name}={chance.randrange(count)}" for name, count in KNOBS.items()) for _ in range(200)
-    ]
+    return single + [",".join(f"{name}={chance.randrange(count)}" for name, count in KNOBS.items()) for _ in range(200)]
 
 
 def test_every_open_question_is_a_knob() -> None:
