@@ -177,7 +177,8 @@ def exported_names(image: bytes) -> list[str]:
     headers = [struct.unpack_from("<8xIIII", image, tables + 40 * index) for index in range(sections)]
 
     def at(address: int) -> int:
-        return next(raw + address - start for size, start, _, raw in headers if start <= address < start + size)
+        offset: int = next(raw + address - start for size, start, _, raw in headers if start <= address < start + size)
+        return offset
 
     directory = at(*struct.unpack_from("<I", image, header + 24 + 112))
     count, _, names = struct.unpack_from("<24xIII", image, directory)

@@ -6,27 +6,36 @@ process, the simulator's device) is done here by hand.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ctypes
 import importlib
 import os
 import pickle
+import queue
 import socket
 import struct
 import sys
+import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
+from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.registration import Registration
+from pointsman.control.settings import Settings
 from pointsman.policy.load import parse_policy
+from pointsman.server.limits import Counters
 from pointsman.system.windows._kernel32 import GENERIC_READ, OPEN_EXISTING, CreateFileW
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
+from pointsman.system.windows.redirect_context import WindowsRedirects
 from pointsman.system.windows.service_manager import DriverService, ServiceManager, ServiceStatus
 from pointsman.system.windows.system import WindowsSystem
 from pointsman.wire import abi
 from pointsman.wire.filters import Filter
+from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
 
 OpenProcess = Function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD, check=nonzero)
 TerminateProcess = Function("kernel32", "TerminateProcess", BOOL, HANDLE, DWORD, check=nonzero)
@@ -44,6 +53,28 @@ CURRENT_PROCESS = ctypes.c_void_p(-1)
 PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 
 
+class ProxySystem(WindowsSystem):
+    """Windows, but for what Wine's Winsock cannot tell: where an accepted connection was going."""
+
+    def __init__(self, destination: tuple[abi.Address, int]) -> None:
+        super().__init__()
+        self.redirects = Redirected(destination)
+
+
+class Redirected(WindowsRedirects):
+    def __init__(self, destination: tuple[abi.Address, int]) -> None:
+        super().__init__()
+        self._destination = destination
+
+    def redirect_context(self, accepted: socket.socket) -> bytes | None:
+        assert super().redirect_context(accepted) is None  # Wine's honest answer
+        context = RedirectContext(
+            registration=1, rule_id=abi.RULE_DEFAULT, generation=1, time=0, process_start=0, pid=4321,
+            original_destination=self._destination, protocol=6, flags=abi.Flag(0), app_id="\\a.exe".encode("utf-16-le"),
+        )  # fmt: skip
+        return encode_redirect_context(context)
+
+
 class Peer:
     """Every public method is an order."""
 
@@ -53,6 +84,8 @@ class Peer:
         self._simulator: WindowsDriver | None = None
         self._held: int | None = None
         self._registration: Registration | None = None
+        self._proxy: threading.Thread | None = None
+        self._ready: Ready | None = None
 
     def about(self) -> tuple[int, str, int]:
         """Process id, what Python says it is, and when this process began (100 ns since 1601)."""
@@ -64,6 +97,8 @@ class Peer:
 
     def reset(self) -> None:
         """Everything closed, as in a process that has just started."""
+        if self._proxy is not None and self._proxy.is_alive():
+            self.stop_proxy()
         if self._held is not None:
             CloseHandle(self._held)
         for opened in (self._registration, self._engine, self._driver, self._simulator):
@@ -201,6 +236,39 @@ class Peer:
             except Exception:
                 failed[name] = traceback.format_exc()
         return failed
+
+    # ---- the product's own proxy ----
+
+    def start_proxy(self, policy: str, ca_dir: str, destination: tuple[abi.Address, int]) -> tuple[abi.Endpoints, int]:
+        """The proxy on this system's event loop, in a thread; every connection it accepts was for `destination`."""
+        settings = Settings(policy=parse_policy(policy.encode(), "policy.toml"), ca_dir=Path(ca_dir), print_flows=False)
+        system = ProxySystem(destination)
+        ready: queue.Queue[Ready | BaseException] = queue.Queue()
+
+        def run() -> None:
+            try:
+                asyncio.run(run_proxy(settings, system, ready.put))
+            except BaseException as error:  # the test sees it
+                ready.put(error)
+
+        self._proxy = threading.Thread(target=run)
+        self._proxy.start()
+        outcome = ready.get(timeout=30)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self._ready = outcome
+        return outcome.endpoints, outcome.registration
+
+    def proxy_facts(self) -> tuple[Counters, str]:
+        """Counters, and the event loop it runs on."""
+        assert self._ready is not None, "the test has to start it first"
+        return self._ready.counters, type(asyncio.new_event_loop()).__name__
+
+    def stop_proxy(self) -> None:
+        assert self._ready is not None and self._proxy is not None, "the test has to start it first"
+        self._ready.stop()
+        self._proxy.join(30)
+        assert not self._proxy.is_alive(), "the proxy does not end"
 
     def app_id(self, path: str) -> bytes:
         return WindowsSystem().app_id(path)

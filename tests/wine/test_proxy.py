@@ -1,0 +1,103 @@
+"""The product's proxy in the Windows Python, on the Proactor event loop, with the real driver: up, a connection, down.
+
+WFP's part of a redirected socket is missing in Wine, so a double says where the connection was going; everything else,
+from the accept loop to the dial, is what Windows would run.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from pointsman.system.windows.service_manager import DriverService
+
+from .machine import Machine, Process, windows_path
+
+pytestmark = pytest.mark.timeout(900)
+RELAY = 'default = "relay"\n'
+INSPECT = 'default = "inspect"\n'
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+
+
+@pytest.fixture
+def origin() -> Iterator[tuple[IPv4Address, int]]:
+    """Answers one HTTP request per connection, on loopback."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(60)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # the test is over
+            with connection:
+                connection.settimeout(60)
+                asked = b""
+                while b"\r\n\r\n" not in asked and (part := connection.recv(65536)):
+                    asked += part
+                if asked:
+                    connection.sendall(REPLY)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield IPv4Address("127.0.0.1"), listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def fetch(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(b"GET /a HTTP/1.1\r\nHost: example.test\r\n\r\n")
+        reply = b""
+        while part := client.recv(65536):
+            reply += part
+    return reply
+
+
+@pytest.mark.parametrize("policy", [RELAY, INSPECT])
+def test_the_proxy_runs_on_windows_python(
+    machine: Machine,
+    driver: DriverService,
+    proxy: Callable[[], Process],
+    origin: tuple[IPv4Address, int],
+    tmp_path: Path,
+    policy: str,
+) -> None:
+    watcher, process = proxy(), machine.process(new=True)
+
+    endpoints, number = process.call("start_proxy", policy, windows_path(tmp_path / "ca"), origin)
+    status = watcher.call("status")
+    assert (status.active_registration, status.registrations[0].pid) == (number, process.pid)
+    assert status.registrations[0].endpoints == endpoints
+    replies = [fetch(endpoints.v4[1]) for _ in range(3)]
+
+    assert [reply.rpartition(b"\r\n\r\n")[2] for reply in replies] == [b"hello"] * 3
+    counters, loop = process.call("proxy_facts")
+    assert (counters.accepted, loop) == (3, "ProactorEventLoop")
+    process.call("stop_proxy")
+    assert watcher.call("status").registrations == ()
+    assert (tmp_path / "ca").is_dir()
+
+
+def test_resets_before_the_accept_do_not_end_the_proxy(
+    machine: Machine, driver: DriverService, origin: tuple[IPv4Address, int], tmp_path: Path
+) -> None:
+    """asyncio's own accept loop closes the listening socket then (python/cpython#93821)."""
+    process = machine.process(new=True)
+    endpoints, _ = process.call("start_proxy", RELAY, windows_path(tmp_path / "ca"), origin)
+    port = endpoints.v4[1]
+
+    for _ in range(20):
+        client = socket.create_connection(("127.0.0.1", port), timeout=60)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close sends a reset
+        client.close()
+
+    assert fetch(port).endswith(b"hello")
+    process.call("stop_proxy")
