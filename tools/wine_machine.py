@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ FREESTANDING = [
     "-D_Thread_local=",  # one thread dispatches; Wine's kernel gives a driver no thread-local storage
 ]  # fmt: skip
 UNAVAILABLE = 69  # exit status: this machine cannot do it (EX_UNAVAILABLE of sysexits.h)
+UNUSED = 14 * 86400  # seconds
 LAYOUT = b"3"  # of the folder that build_python makes
 UNUSED_STDLIB = {"__pycache__", "ensurepip", "idlelib", "lib-dynload", "lib2to3", "site-packages", "test", "tkinter"}
 PIP_TARGET = ["--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp"]
@@ -122,6 +124,7 @@ def build_python() -> Path:
         REQUIREMENTS.read_bytes() + PYTHON_SOURCE.read_bytes() + PRIMITIVES_SOURCE.read_bytes() + LAYOUT
     )
     with locked("python-" + digest.hexdigest()[:12]) as folder:
+        drop_unused(folder)
         if folder.exists():
             return folder
         work = folder.with_suffix(".new")
@@ -142,6 +145,15 @@ def build_python() -> Path:
             leftover.unlink()
         work.rename(folder)
         return folder
+
+
+def drop_unused(kept: Path) -> None:
+    """Marks `kept` as used, and removes what earlier versions of this file made and nobody has used for two weeks."""
+    if kept.exists():
+        os.utime(kept)
+    for old in kept.parent.glob("python-*"):
+        if old.is_dir() and old != kept and time.time() - old.stat().st_mtime > UNUSED:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def build_missing_dlls(folder: Path) -> None:

@@ -131,7 +131,7 @@ class Machine:
         for name in ("fwpkclnt.sys", "pointsman.sys"):
             shutil.copy2(kernel / name, prefix / DRIVERS / name)
         shutil.copy2(kernel / "fwpuclnt.dll", prefix / "drive_c/windows/system32/fwpuclnt.dll")
-        self._wineserver("-p")  # stays, so that a process starts in a fraction of the time
+        self._wineserver("-p30")  # s that it stays without a process: starts are fast, and a killed run leaves nothing
         self.operator = Process(self)
 
     def process(self, *, new: bool = False) -> Process:

@@ -239,9 +239,14 @@ class Peer:
 
     # ---- the product's own proxy ----
 
-    def start_proxy(self, policy: str, ca_dir: str, destination: tuple[abi.Address, int]) -> tuple[abi.Endpoints, int]:
+    def start_proxy(
+        self, policy: str, ca_dir: str, destination: tuple[abi.Address, int], upstream_ca: str | None = None
+    ) -> tuple[abi.Endpoints, int]:
         """The proxy on this system's event loop, in a thread; every connection it accepts was for `destination`."""
-        settings = Settings(policy=parse_policy(policy.encode(), "policy.toml"), ca_dir=Path(ca_dir), print_flows=False)
+        settings = Settings(
+            policy=parse_policy(policy.encode(), "policy.toml"), ca_dir=Path(ca_dir),
+            upstream_ca=() if upstream_ca is None else (Path(upstream_ca),),
+        )  # fmt: skip
         system = ProxySystem(destination)
         ready: queue.Queue[Ready | BaseException] = queue.Queue()
 

@@ -7,14 +7,18 @@ from the accept loop to the dial, is what Windows would run.
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from pointsman.authority.root_store import root_path
 from pointsman.system.windows.service_manager import DriverService
+from pointsman.testing import authority
 
 from .machine import Machine, Process, windows_path
 
@@ -24,11 +28,10 @@ INSPECT = 'default = "inspect"\n'
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
 
 
-@pytest.fixture
-def origin() -> Iterator[tuple[IPv4Address, int]]:
+@contextmanager
+def origin_server(tls: ssl.SSLContext | None = None) -> Iterator[tuple[IPv4Address, int]]:
     """Answers one HTTP request per connection, on loopback."""
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(60)
 
     def serve() -> None:
         while True:
@@ -36,29 +39,41 @@ def origin() -> Iterator[tuple[IPv4Address, int]]:
                 connection, _ = listener.accept()
             except OSError:
                 return  # the test is over
-            with connection:
-                connection.settimeout(60)
+            connection.settimeout(60)
+            with connection if tls is None else tls.wrap_socket(connection, server_side=True) as serving:
                 asked = b""
-                while b"\r\n\r\n" not in asked and (part := connection.recv(65536)):
+                while b"\r\n\r\n" not in asked and (part := serving.recv(65536)):
                     asked += part
                 if asked:
-                    connection.sendall(REPLY)
+                    serving.sendall(REPLY)
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield IPv4Address("127.0.0.1"), listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join()
+    try:
+        yield IPv4Address("127.0.0.1"), listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.fixture
+def origin() -> Iterator[tuple[IPv4Address, int]]:
+    with origin_server() as address:
+        yield address
+
+
+def ask(client: socket.socket) -> bytes:
+    client.sendall(b"GET /a HTTP/1.1\r\nHost: example.test\r\n\r\n")
+    reply = b""
+    while part := client.recv(65536):
+        reply += part
+    return reply
 
 
 def fetch(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
-        client.sendall(b"GET /a HTTP/1.1\r\nHost: example.test\r\n\r\n")
-        reply = b""
-        while part := client.recv(65536):
-            reply += part
-    return reply
+        return ask(client)
 
 
 @pytest.mark.parametrize("policy", [RELAY, INSPECT])
@@ -84,6 +99,28 @@ def test_the_proxy_runs_on_windows_python(
     process.call("stop_proxy")
     assert watcher.call("status").registrations == ()
     assert (tmp_path / "ca").is_dir()
+
+
+def test_tls_is_inspected_on_windows_python(machine: Machine, driver: DriverService, tmp_path: Path) -> None:
+    trusted_upstream = tmp_path / "origin.pem"
+    trusted_upstream.write_text(authority.pem(authority.root()))
+    process = machine.process(new=True)
+
+    with origin_server(authority.server_context("example.test")) as origin:
+        endpoints, _ = process.call(
+            "start_proxy", INSPECT, windows_path(tmp_path / "ca"), origin, windows_path(trusted_upstream)
+        )
+        app = ssl.create_default_context(cafile=str(root_path(tmp_path / "ca")))
+        with (
+            socket.create_connection(("127.0.0.1", endpoints.v4[1]), timeout=60) as plain,
+            app.wrap_socket(plain, server_hostname="example.test") as client,
+        ):
+            leaf = client.getpeercert()
+            reply = ask(client)
+        process.call("stop_proxy")
+
+    assert reply.endswith(b"hello")
+    assert leaf is not None and ("DNS", "example.test") in leaf["subjectAltName"]
 
 
 def test_resets_before_the_accept_do_not_end_the_proxy(
