@@ -63,7 +63,7 @@ async def run_proxy(
         flows = FlowLog(settings.flow_file, out if printing else None, json=settings.json_flows)
         stack.callback(flows.close)
         threads = stack.enter_context(mint_threads())
-        listeners = listen(settings.port)
+        listeners = listen(settings.port, any_address=settings.any_address)
         stack.callback(listeners.close)
         registration = Registration(system, settings.policy, listeners.endpoints, lease_ms=settings.lease_ms)
         stack.callback(registration.close)

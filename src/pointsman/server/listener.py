@@ -22,7 +22,8 @@ from pointsman.wire.abi import Endpoints
 BACKLOG = 1024  # connections that wait to be accepted
 EXHAUSTED_PAUSE = 0.1  # seconds without accepting when the system is out of handles or memory
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_V4, _V6 = IPv4Address("127.0.0.1"), IPv6Address("::1")
+_LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+_ANY = (IPv4Address("0.0.0.0"), IPv6Address("::"))  # noqa: S104 - a gateway's clients are other machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +36,32 @@ class Listeners:
             listening.close()
 
 
-def listen(port: int) -> Listeners:
+def listen(port: int, *, any_address: bool = False) -> Listeners:
     """Bind 127.0.0.1 and, where the system has it, ::1.  Port 0 lets the system choose, for each its own.
+
+    `any_address`: every address of this machine in place of loopback.
 
     Raises:
         PointsmanError: PM401, another program has the port.
     """
-    v4 = _bind(socket.AF_INET, str(_V4), port)
+    address4, address6 = _ANY if any_address else _LOOPBACK
+    v4 = _bind(socket.AF_INET, str(address4), port)
     try:
-        v6 = _bind(socket.AF_INET6, str(_V6), port)
+        v6 = _bind(socket.AF_INET6, str(address6), port)
     except OSError:
         # No IPv6 here: connections over IPv6 fail open, since the driver gets no endpoint for them.
-        return Listeners(Endpoints(v4=(_V4, v4.getsockname()[1])), (v4,))
+        return Listeners(Endpoints(v4=(address4, v4.getsockname()[1])), (v4,))
     except PointsmanError:
         v4.close()
         raise
-    return Listeners(Endpoints(v4=(_V4, v4.getsockname()[1]), v6=(_V6, v6.getsockname()[1])), (v4, v6))
+    return Listeners(Endpoints(v4=(address4, v4.getsockname()[1]), v6=(address6, v6.getsockname()[1])), (v4, v6))
 
 
 def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             # On Windows SO_REUSEADDR would let any program take the port from us.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
