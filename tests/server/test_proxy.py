@@ -16,8 +16,9 @@ import pytest
 
 from pointsman.engine.commands import Command, Pause
 from pointsman.engine.events import Side
-from pointsman.server.connection_task import HIGH_WATER, ConnectionTask
+from pointsman.server.connection_task import ConnectionTask
 from pointsman.server.limits import Limits
+from pointsman.server.stream import HIGH_WATER
 from pointsman.testing import authority
 from pointsman.testing.proxy import PATIENCE, RunningProxy, running_proxy
 from pointsman.testing.system import RECORDS, FakeSystem, context_for
@@ -199,8 +200,8 @@ def test_a_slow_reader_holds_up_the_origin_and_not_our_memory(tmp_path: Path, mo
     def watched(self: ConnectionTask, commands: list[Command]) -> None:
         nonlocal largest
         do(self, commands)
-        for transport in self._transports.values():
-            largest = max(largest, transport.get_write_buffer_size())
+        for stream in self._streams.values():
+            largest = max(largest, stream.queued)
         if Pause(Side.UPSTREAM) in commands:
             paused.set()
 

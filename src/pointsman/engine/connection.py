@@ -76,6 +76,8 @@ class Connection:
         self._connected = False
         self._decision: Decision | None = None
         self._layer: Relay | Interception | None = None
+        self._shaking_hands = False
+        """A layer asks for pauses only until its handshakes are done."""
         self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
         self._records = RecordMaker(flow)
         self._active = 0.0
@@ -108,6 +110,11 @@ class Connection:
             if other is not None and other < deadline:
                 deadline = other
         return deadline
+
+    @property
+    def steady(self) -> bool:
+        """From here on, until this is False again, `deadline` only moves later: nobody needs to look at it."""
+        return self._stage is _Stage.RUNNING and self._layer is not None and self._layer.handshake_deadline is None
 
     @property
     def closing(self) -> bool:
@@ -220,6 +227,7 @@ class Connection:
         self._stage = _Stage.RUNNING
         held, self._held = bytes(self._held), bytearray()
         self._layer = self._choose_layer(now)
+        self._shaking_hands = self._layer.handshake_deadline is not None
         commands = self._resume(Side.DOWNSTREAM, "dial")
         if isinstance(self._layer, Interception):
             commands += self._after(self._layer.start(), now)
@@ -249,6 +257,20 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
+        if self._shaking_hands:
+            self._shaking_hands = layer.handshake_deadline is not None
+            commands = self._own_pauses(commands)
+        done = layer.exchanges()
+        if done:
+            commands += [Report(record) for record in self._records.exchanges(done, layer)]
+        if layer.failure is not None:
+            commands += self._over(now, layer.failure, Close())
+        elif layer.finished:
+            commands += self._over(now, None, Close())
+        return commands
+
+    def _own_pauses(self, commands: list[Command]) -> list[Command]:
+        """A layer pauses for its handshake, the connection for congestion: a side reads when both let it."""
         result: list[Command] = []
         for command in commands:
             if isinstance(command, Pause):
@@ -257,11 +279,6 @@ class Connection:
                 result += self._resume(command.side, "layer")
             else:
                 result.append(command)
-        result += [Report(record) for record in self._records.exchanges(layer)]
-        if layer.failure is not None:
-            result += self._over(now, layer.failure, Close())
-        elif layer.finished:
-            result += self._over(now, None, Close())
         return result
 
     def _pause(self, side: Side, why: str) -> list[Command]:

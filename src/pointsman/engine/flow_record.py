@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from pointsman.policy.match import Address
 
 PATH_LIMIT = 2048  # characters; a longer path is cut
@@ -24,8 +26,7 @@ class Flow:
     original_destination: tuple[Address, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowRecord:
+class FlowRecord(Struct, frozen=True, kw_only=True, gc=False):
     flow: int
     time: float
     """Start of the exchange or connection: seconds since 1970, UTC."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import httptools
+from msgspec import Struct
 
 from pointsman.engine.events import Side
 from pointsman.engine.flow_record import PATH_LIMIT
@@ -25,11 +26,11 @@ PIPELINE_LIMIT = 100  # requests without their response
 BYTEWISE_LIMIT = 64 * 1024  # bytes before a pipelined response to HEAD, which must be cut out exactly
 PENDING_LIMIT = 64 * 1024  # bytes after a request that asked for an upgrade
 FINISHED_LIMIT = 10_000  # exchanges nobody took
+_FRAMING_NAMES = {len("content-length"), len("transfer-encoding")}  # most fields are told apart by length alone
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True, gc=False):
     """One request and its response.  The bytes of a connection add up: each belongs to the exchange it came with."""
 
     method: str
@@ -72,21 +73,25 @@ class Http1Observer:
         self._responses = _Responses(self)
         self._open: deque[_Open] = deque()
         self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
-        self._unaccounted = {Side.DOWNSTREAM: 0, Side.UPSTREAM: 0}
+        self._heads = 0
+        """Open requests whose response has no body whatever it says."""
+        self._up = self._down = 0
+        """Bytes that belong to no exchange yet."""
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
         """`side` is where the bytes came from."""
         if not data:
             return
         self._now = now
-        self._unaccounted[side] += len(data)
-        if not self._watching:
-            return
         try:
             if side is Side.DOWNSTREAM:
-                self._requests.feed(data)
+                self._up += len(data)
+                if self._watching:
+                    self._requests.feed(data)
             else:
-                self._responses.feed(data)
+                self._down += len(data)
+                if self._watching:
+                    self._responses.feed(data)
         except httptools.HttpParserError:
             # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
             self.stop()
@@ -113,7 +118,7 @@ class Http1Observer:
 
     def untold(self) -> tuple[int, int]:
         """Bytes up and down that belong to no exchange yet."""
-        return self._unaccounted[Side.DOWNSTREAM], self._unaccounted[Side.UPSTREAM]
+        return self._up, self._down
 
     def stop(self) -> None:
         """Watch no further.  Open exchanges stay open until the connection ends."""
@@ -135,7 +140,12 @@ class Http1Observer:
         return self._open[0] if self._open else None
 
     def head_is_pipelined(self) -> bool:
-        return any(request.method == "HEAD" for request in self._open)
+        return self._heads > 0
+
+    def request_named(self, method: str) -> None:
+        self.seen_request = True
+        if method == "HEAD":
+            self._heads += 1
 
     def response_complete(self) -> None:
         front = self.front()
@@ -157,10 +167,12 @@ class Http1Observer:
 
     def _finish(self, error: str | None) -> None:
         request = self._open.popleft()
+        if request.method == "HEAD":
+            self._heads -= 1
         if not request.method:  # the end came within the request line
             return
-        up, down = self.untold()
-        self._unaccounted = {Side.DOWNSTREAM: 0, Side.UPSTREAM: 0}
+        up, down = self._up, self._down
+        self._up = self._down = 0
         path = request.target[:PATH_LIMIT].decode("latin-1")
         self._done.append(
             Exchange(request.method, path, request.host, request.status, up, down, request.started, self._now, error)
@@ -215,13 +227,13 @@ class _Requests:
             current.target += part[:PATH_LIMIT]
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._current is not None and name.lower() == b"host":
+        if len(name) == 4 and name.lower() == b"host" and self._current is not None:
             self._current.host = host_of_authority(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         if self._current is not None:
-            self._current.method = self._parser.get_method().decode("ascii")
-            self._observer.seen_request = True
+            self._current.method = method = self._parser.get_method().decode("ascii")
+            self._observer.request_named(method)
         self._current = None
 
 
@@ -301,6 +313,8 @@ class _Responses:
             self._observer.stop()  # an answer to nothing: whatever this is, we do not understand it
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(name) not in _FRAMING_NAMES:
+            return
         front = self._observer.front()
         name = name.lower()
         if front is not None and (

@@ -73,7 +73,10 @@ class TlsSide:
         try:
             while data := self._tls.read(READ_SIZE):
                 parts.append(data)
-            self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
+                if not (self._incoming.pending or self._tls.pending()):
+                    break  # asking once more would cost an exception
+            else:
+                self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -83,11 +86,14 @@ class TlsSide:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write(self, data: bytes) -> None:
-        """Raises TlsError.  Never waits: a memory BIO takes everything, and renegotiation is off."""
-        rest = memoryview(data)
+        """`data` is not empty.  Raises TlsError.
+
+        Never waits: a memory BIO takes everything, and renegotiation is off.
+        """
         try:
-            while rest:
-                rest = rest[self._tls.write(rest) :]
+            sent = self._tls.write(data)
+            while sent < len(data):
+                sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
 

@@ -11,7 +11,6 @@ import asyncio
 import errno
 import os
 import socket
-from contextlib import suppress
 from ipaddress import IPv4Address
 
 from pointsman.system.interface import RedirectSource
@@ -39,10 +38,3 @@ def describe(error: OSError) -> str:
     name = errno.errorcode.get(error.errno or 0)
     text = os.strerror(error.errno).lower() if name and error.errno else str(error) or type(error).__name__
     return f"{text} ({name})" if name else text
-
-
-def reset_on_close(connection: socket.socket) -> None:
-    """Make the coming close an RST: the peer sees a failure, not an end."""
-    linger = b"\x01\x00\x00\x00" if os.name == "nt" else b"\x01\x00\x00\x00\x00\x00\x00\x00"
-    with suppress(OSError):  # already dead, which is what we wanted
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
