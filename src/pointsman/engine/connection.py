@@ -76,8 +76,9 @@ class Connection:
         self._connected = False
         self._decision: Decision | None = None
         self._layer: Relay | Interception | None = None
-        self._shaking_hands = False
-        """A layer asks for pauses only until its handshakes are done."""
+        self.steady = False
+        """While True, `deadline` only moves later, so that nobody needs to look at it; and the layer asks for no
+        pauses, which it does for its handshakes alone."""
         self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
         self._records = RecordMaker(flow)
         self._active = 0.0
@@ -112,11 +113,6 @@ class Connection:
         return deadline
 
     @property
-    def steady(self) -> bool:
-        """From here on, until this is False again, `deadline` only moves later: nobody needs to look at it."""
-        return self._stage is _Stage.RUNNING and self._layer is not None and self._layer.handshake_deadline is None
-
-    @property
     def closing(self) -> bool:
         return self._stage is _Stage.CLOSING
 
@@ -125,8 +121,7 @@ class Connection:
             return ()
         match event:
             case Received(side, data):
-                self._active = now
-                return self._received(side, data, now)
+                return self.received(side, data, now)
             case Ended(side):
                 self._active = now
                 return self._ended(side, now)
@@ -151,6 +146,15 @@ class Connection:
                 return self._over(now, "the proxy stopped", Abort())
             case _:
                 assert_never(event)
+
+    def received(self, side: Side, data: bytes, now: float) -> Sequence[Command]:
+        """`Received` without the value: there is one for every chunk of bytes."""
+        if self._stage is _Stage.CLOSING:
+            return ()
+        self._active = now
+        if self.steady and self._layer is not None:
+            return self._after(self._layer.receive(side, data, now), now)
+        return self._received(side, data, now)
 
     def tick(self, now: float) -> Sequence[Command]:
         """Harmless at any time."""
@@ -227,7 +231,6 @@ class Connection:
         self._stage = _Stage.RUNNING
         held, self._held = bytes(self._held), bytearray()
         self._layer = self._choose_layer(now)
-        self._shaking_hands = self._layer.handshake_deadline is not None
         commands = self._resume(Side.DOWNSTREAM, "dial")
         if isinstance(self._layer, Interception):
             commands += self._after(self._layer.start(), now)
@@ -257,8 +260,8 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
-        if self._shaking_hands:
-            self._shaking_hands = layer.handshake_deadline is not None
+        if not self.steady:
+            self.steady = layer.handshake_deadline is None
             commands = self._own_pauses(commands)
         done = layer.exchanges()
         if done:
@@ -295,6 +298,7 @@ class Connection:
 
     def _over(self, now: float, error: str | None, how: Close | Abort) -> list[Command]:
         self._stage = _Stage.CLOSING
+        self.steady = False
         self._stage_deadline = now + self._settings.close_timeout
         self._held.clear()
         return [*(Report(record) for record in self._records.finish(self._layer, now, error)), how]

@@ -18,9 +18,11 @@ class Side(Enum):
     UPSTREAM = "upstream"
     """Proxy ⇄ origin."""
 
-    @property
-    def other(self) -> Side:
-        return Side.UPSTREAM if self is Side.DOWNSTREAM else Side.DOWNSTREAM
+    other: Side
+    __hash__ = object.__hash__  # Enum's own is written in Python, and every chunk of bytes looks a side up
+
+
+Side.DOWNSTREAM.other, Side.UPSTREAM.other = Side.UPSTREAM, Side.DOWNSTREAM
 
 
 class Received(Struct, frozen=True, gc=False):

@@ -68,6 +68,8 @@ class Interception:
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         try:
+            if self._state is _State.STREAMING and self.failure is None:
+                return self._stream(side, now, data)
             return self._receive(side, data, now)
         except TlsError as failed:
             return self._fail(side, failed)
@@ -118,8 +120,6 @@ class Interception:
                 return self._upstream_handshake()
             case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
                 return self._downstream_handshake(now)
-            case _State.STREAMING:
-                return self._stream(side, now)
             case _:
                 return []  # the origin speaks early: its bytes wait in the memory BIO, and it is paused
 
@@ -147,9 +147,14 @@ class Interception:
                 commands.append(End(side.other))
         return commands
 
-    def _stream(self, side: Side, now: float) -> list[Command]:
-        """Carry what this side has decrypted over to the other."""
-        own, other = self._own(side), self._own(side.other)
+    def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
+        """Decrypt `data` and what came before it, and carry it over to the other side."""
+        assert self._downstream is not None, "both handshakes are done"
+        if side is Side.DOWNSTREAM:
+            own, other = self._downstream, self._upstream
+        else:
+            own, other = self._upstream, self._downstream
+        own.receive(data)
         plaintext = own.read()
         if plaintext:
             if side is Side.DOWNSTREAM:
@@ -162,7 +167,12 @@ class Interception:
             self._closed.add(side)
             self._observer.end(side, now)
             other.close()
-        return self._flush(side.other) + self._flush(side)
+        commands: list[Command] = []
+        if to_other := other.outgoing():
+            commands.append(Send(side.other, to_other))
+        if to_own := own.outgoing():
+            commands.append(Send(side, to_own))
+        return commands
 
     def _flush(self, side: Side) -> list[Command]:
         data = self._own(side).outgoing()

@@ -12,7 +12,7 @@ from typing import Final
 
 from pointsman.wire.tls_alert import Alert
 
-READ_SIZE = 64 * 1024  # bytes; more gains nothing (dependencies.md 2)
+READ_SIZE = 64 * 1024  # bytes; must be more than one record of TLS
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h that have an alert of their own (RFC 8446 6.2).
 _VERIFY_ALERTS: Final = {
@@ -69,12 +69,16 @@ class TlsSide:
 
     def read(self) -> bytes:
         """All plaintext that is here.  Raises TlsError."""
-        parts = []
+        parts: list[bytes] = []
         try:
             while data := self._tls.read(READ_SIZE):
+                if not self._incoming.pending:
+                    # A read gives a record at most, so nothing is left; asking once more would cost an exception.
+                    if not parts:
+                        return data
+                    parts.append(data)
+                    break
                 parts.append(data)
-                if not (self._incoming.pending or self._tls.pending()):
-                    break  # asking once more would cost an exception
             else:
                 self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
@@ -83,7 +87,7 @@ class TlsSide:
             self.closed_by_peer = True  # and this is close_notify after ours
         except ssl.SSLError as error:
             raise _failed(error) from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     def write(self, data: bytes) -> None:
         """`data` is not empty.  Raises TlsError.

@@ -84,7 +84,20 @@ class ConnectionTask:
     # What a stream tells.
 
     def received(self, side: Side, data: bytes) -> None:
-        self._handle(Received(side, data))
+        """As `_handle(Received(side, data))`, by the shortest way: this is where the time goes."""
+        if self._handling or self._bug is not None:
+            self._events.append(Received(side, data))
+            return
+        self._handling = True
+        try:
+            self._do(self._connection.received(side, data, self._loop.time()))
+            self._handling = False
+            if self._events:
+                self._handle_events()
+            if not self._connection.steady:
+                self._arm()
+        except Exception as bug:
+            self._crashed(bug)
 
     def ended(self, side: Side) -> None:
         self._handle(Ended(side))
