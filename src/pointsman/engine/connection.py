@@ -35,7 +35,7 @@ from pointsman.engine.events import (
 )
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
-from pointsman.engine.interception import HTTP1, Interception, UpstreamTls
+from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
@@ -250,11 +250,12 @@ class Connection:
         if peeked.hello is None:
             return Relay()
         alpn = peeked.hello.alpn
-        if alpn and HTTP1 not in alpn:
+        spoken = tuple(protocol for protocol in dict.fromkeys(alpn) if protocol in SPOKEN)
+        if alpn and not spoken:
             self._records.note = f"not decrypted: the app offers only {', '.join(alpn)[:100]}"
             return Relay()
         name = peeked.hello.server_name or str(self._flow.original_destination[0])
-        return Interception(name, (HTTP1,) if alpn else (), self._settings.upstream_tls, now)
+        return Interception(name, spoken, self._settings.upstream_tls, now)
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
         """What follows from what the layer did: pauses in one place, records, and the end."""

@@ -40,7 +40,7 @@ class FlowRecord(Struct, frozen=True, kw_only=True, gc=False):
     """An `Action`; None if the connection ended before there was one."""
     rule: str | None
     protocol: str
-    """tls, http/1.1, https (HTTP inside TLS that we opened) or tcp."""
+    """tls, http/1.1, https or h2 (HTTP/1.1 or 2 inside TLS that we opened) or tcp."""
     method: str | None = None
     path: str | None = None
     status: int | None = None

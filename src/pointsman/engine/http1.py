@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import httptools
-from msgspec import Struct
 
 from pointsman.engine.events import Side
+from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.wire.http_head import host_of_authority, plain_get, plain_response
 
@@ -27,24 +27,8 @@ HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
 PIPELINE_LIMIT = 100  # requests without their response
 BYTEWISE_LIMIT = 64 * 1024  # bytes before a pipelined response to HEAD, which must be cut out exactly
 PENDING_LIMIT = 64 * 1024  # bytes after a request that asked for an upgrade
-FINISHED_LIMIT = 10_000  # exchanges nobody took
 _FRAMING_NAMES = {len("content-length"), len("transfer-encoding")}  # most fields are told apart by length alone
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-
-
-class Exchange(Struct, frozen=True, gc=False):
-    """One request and its response.  The bytes of a connection add up: each belongs to the exchange it came with."""
-
-    method: str
-    path: str
-    """The request target as sent, at most PATH_LIMIT characters."""
-    host: str | None
-    status: int | None
-    bytes_up: int
-    bytes_down: int
-    started: float
-    ended: float
-    error: str | None = None
 
 
 class _Framing(Enum):

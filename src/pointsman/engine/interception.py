@@ -19,7 +19,9 @@ from enum import Enum, auto
 
 from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
 from pointsman.engine.events import Side
-from pointsman.engine.http1 import Exchange, Http1Observer
+from pointsman.engine.exchange import Exchange, Observer
+from pointsman.engine.http1 import Http1Observer
+from pointsman.engine.http2 import Http2Observer
 from pointsman.engine.tls import TlsError, TlsSide
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -27,6 +29,9 @@ HANDSHAKE_TIMEOUT = 15.0  # seconds for both handshakes together
 HELD_LIMIT = 64 * 1024  # bytes from the app before its handshake begins; then it is paused
 NAMES_LIMIT = 100  # names mirrored into a leaf
 HTTP1 = "http/1.1"
+HTTP2 = "h2"
+SPOKEN = (HTTP2, HTTP1)
+"""The ALPN protocols that we can observe."""
 
 UpstreamTls = Callable[[tuple[str, ...]], ssl.SSLContext]
 """A client context that verifies, for these ALPN protocols."""
@@ -47,7 +52,7 @@ class Interception:
         self._upstream = TlsSide(upstream_tls(alpn), server_side=False, server_hostname=name)
         self._downstream: TlsSide | None = None
         self._held = bytearray()
-        self._observer = Http1Observer()
+        self._observer: Observer = Http1Observer()
         self._ended: set[Side] = set()
         self._closed: set[Side] = set()
         self.bytes_up = 0
@@ -61,7 +66,9 @@ class Interception:
 
     @property
     def protocol(self) -> str:
-        return "https" if self._observer.seen_request else "tls"
+        if not self._observer.seen_request:
+            return "tls"
+        return "h2" if isinstance(self._observer, Http2Observer) else "https"
 
     def start(self) -> list[Command]:
         return self._upstream_handshake()
@@ -128,6 +135,8 @@ class Interception:
         commands = self._flush(Side.UPSTREAM)
         if done:
             self._state = _State.MINTING
+            if self._upstream.alpn() == HTTP2:
+                self._observer = Http2Observer()
             names = dict.fromkeys((self._name, *self._upstream.certificate_names()))
             commands += [
                 Pause(Side.UPSTREAM),

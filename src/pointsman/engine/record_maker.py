@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import Flow, FlowRecord
-from pointsman.engine.http1 import Exchange
 from pointsman.engine.interception import Interception
 from pointsman.engine.peek import Peeked
 from pointsman.engine.relay import Relay
@@ -103,5 +103,5 @@ class RecordMaker:
             bytes_down=exchange.bytes_down if exchange is not None else bytes_down,
             duration_ms=round((ended - started) * 1000, 3),
             error=error,
-            note=self.note,
+            note=exchange.note if exchange is not None and exchange.note else self.note,
         )
