@@ -32,8 +32,8 @@ from pointsman.engine.events import (
     Stopping,
 )
 from pointsman.engine.flow_record import FlowRecord
-from pointsman.server.dial import describe, dial
-from pointsman.server.stream import Stream, open_stream
+from pointsman.server.dial import ReadyDial, describe, dial, prepared
+from pointsman.server.stream import ReadyStream, Stream, knows_readiness, open_stream
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
 
@@ -62,6 +62,7 @@ class ConnectionTask:
         self._events: deque[Event] = deque()
         self._handling = False
         self._timer: asyncio.TimerHandle | None = None
+        self._dialling: ReadyDial | None = None
         self._work: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._bug: Exception | None = None
@@ -172,7 +173,7 @@ class ConnectionTask:
                     if side in streams:
                         streams[side].end()
                 case Dial():
-                    self._start(self._dial())
+                    self._dial()
                 case MintLeaf():
                     self._mint(command)
                 case Close():
@@ -245,10 +246,32 @@ class ConnectionTask:
             self._crashed(bug)
 
     def _cancel_work(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
         for task in self._work:
             task.cancel()
 
-    async def _dial(self) -> None:
+    def _dial(self) -> None:
+        if not knows_readiness(self._loop):
+            self._start(self._dial_in_task())
+            return
+        try:
+            upstream = prepared(self._destination[0], self._records, self._services.redirects)
+        except OSError as error:
+            self._handle(ConnectFailed(describe(error)))
+            return
+        self._dialling = ReadyDial(upstream, self._dialled)
+        self._dialling.start(self._destination)
+
+    def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
+        if self._bug is not None or self._connection.closing:
+            upstream.close()
+        elif error is not None:
+            self._handle(ConnectFailed(describe(error)))
+        else:
+            self._side_opened(Side.UPSTREAM, ReadyStream(upstream, Side.UPSTREAM, self))
+
+    async def _dial_in_task(self) -> None:
         try:
             upstream = await dial(self._destination, self._records, self._services.redirects)
         except OSError as error:

@@ -17,9 +17,11 @@ from ipaddress import IPv4Address, IPv6Address
 from pointsman.errors import Exit, PointsmanError
 from pointsman.server.dial import describe
 from pointsman.server.limits import Counters
+from pointsman.server.stream import knows_readiness
 from pointsman.wire.abi import Endpoints
 
 BACKLOG = 1024  # connections that wait to be accepted
+ACCEPT_AT_ONCE = 64  # connections, before others have their turn
 EXHAUSTED_PAUSE = 0.1  # seconds without accepting when the system is out of handles or memory
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -83,6 +85,9 @@ async def accept_forever(
 ) -> None:
     """Ends when `listening` is closed, or by cancellation.  `accepted` owns each socket it is given."""
     loop = asyncio.get_running_loop()
+    if knows_readiness(loop):
+        await _accept_when_ready(listening, accepted, counters)
+        return
     while listening.fileno() >= 0:
         try:
             connection, _ = await loop.sock_accept(listening)
@@ -93,6 +98,41 @@ async def accept_forever(
             continue
         counters.accepted += 1
         accepted(connection)
+
+
+async def _accept_when_ready(
+    listening: socket.socket, accepted: Callable[[socket.socket], None], counters: Counters
+) -> None:
+    """The same without a future for each connection: all that wait are accepted in one turn of the loop."""
+    loop = asyncio.get_running_loop()
+    descriptor = listening.fileno()
+    exhausted: asyncio.Future[None] = loop.create_future()
+
+    def take() -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # Reset before it was accepted, or the system is short of something: one connection's trouble.
+                counters.accept_errors += 1
+                if error.errno in _EXHAUSTED:
+                    loop.remove_reader(descriptor)
+                    exhausted.set_result(None)
+                return
+            connection.setblocking(False)
+            counters.accepted += 1
+            accepted(connection)
+
+    try:
+        while listening.fileno() >= 0:
+            exhausted = loop.create_future()
+            loop.add_reader(descriptor, take)
+            await exhausted
+            await asyncio.sleep(EXHAUSTED_PAUSE)
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _taken(address: str, port: int, error: OSError) -> PointsmanError:
