@@ -10,6 +10,7 @@ import asyncio
 import gc
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import TextIO
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.authority.root_store import load_or_create_root, root_path
 from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
+from pointsman.control.learned_file import NAME as LEARNED_NAME
+from pointsman.control.learned_file import LearnedFile
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
@@ -77,9 +80,16 @@ async def run_proxy(
         stack.callback(registration.close)
 
         leaves = LeafCache(root, now=lambda: datetime.now(UTC))
-        services = Services(system.redirects, leaves, threads, flows.write)
+        learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
+        services = Services(
+            system.redirects,
+            leaves,
+            threads,
+            flows.write,
+            learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+        )
         limits = settings.limits
-        engine = EngineSettings(settings.policy, upstream_tls, limits.idle_timeout, limits.dial_timeout)
+        engine = EngineSettings(settings.policy, upstream_tls, learned, limits.idle_timeout, limits.dial_timeout)
         server = Server(system, engine, services, limits)
 
         registration.open()

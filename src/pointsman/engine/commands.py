@@ -44,6 +44,13 @@ class MintLeaf(Struct, frozen=True, gc=False):
     alpn: str | None
 
 
+class Learn(Struct, frozen=True, gc=False):
+    """The app has refused our certificate for this host; the next attempt should be relayed."""
+
+    host: str
+    reason: str
+
+
 class Report(Struct, frozen=True, gc=False):
     record: FlowRecord
 
@@ -56,4 +63,4 @@ class Abort(Struct, frozen=True, gc=False):
     """Reset both sides (RST), give up a dial.  Nothing follows."""
 
 
-Command = Dial | Send | End | Pause | Resume | MintLeaf | Report | Close | Abort
+Command = Dial | Send | End | Pause | Resume | MintLeaf | Learn | Report | Close | Abort

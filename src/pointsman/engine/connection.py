@@ -14,11 +14,11 @@ spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import assert_never
 
-from pointsman.engine.commands import Abort, Close, Command, Dial, Pause, Report, Resume
+from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume
 from pointsman.engine.events import (
     Congested,
     Connected,
@@ -36,6 +36,7 @@ from pointsman.engine.events import (
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
+from pointsman.engine.learned import Learned, Memory
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
@@ -51,6 +52,7 @@ HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
 class Settings:
     policy: Policy
     upstream_tls: UpstreamTls
+    learned: Memory = field(default_factory=Learned)
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
     close_timeout: float = 60.0  # seconds for the last bytes to leave
@@ -97,6 +99,10 @@ class Connection:
         return self._dial(now)
 
     @property
+    def app(self) -> str | None:
+        return self._flow.app
+
+    @property
     def deadline(self) -> float:
         """When to call `tick`, at the latest.  Moves later as bytes flow; it costs nothing to tick too early."""
         if self._stage is _Stage.CLOSING:
@@ -141,6 +147,8 @@ class Connection:
                 assert isinstance(self._layer, Interception), "only an interception asks for a leaf"
                 return self._after(self._layer.leaf_failed(error), now)
             case Lost(side, error):
+                if isinstance(self._layer, Interception):
+                    self._layer.lost(side)
                 return self._over(now, f"{side.value} lost: {error}", Abort())
             case Stopping():
                 return self._over(now, "the proxy stopped", Abort())
@@ -255,6 +263,10 @@ class Connection:
             self._records.note = f"not decrypted: the app offers only {', '.join(alpn)[:100]}"
             return Relay()
         name = peeked.hello.server_name or str(self._flow.original_destination[0])
+        known = self._settings.learned.find(self._flow.app, name, self._records.wall(now))
+        if known is not None:
+            self._records.relayed_as_learned(known)
+            return Relay()
         return Interception(name, spoken, self._settings.upstream_tls, now)
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
@@ -302,4 +314,7 @@ class Connection:
         self.steady = False
         self._stage_deadline = now + self._settings.close_timeout
         self._held.clear()
-        return [*(Report(record) for record in self._records.finish(self._layer, now, error)), how]
+        learn: list[Command] = []
+        if isinstance(self._layer, Interception) and self._layer.refusal is not None:
+            learn.append(Learn(self._layer.name, self._layer.refusal))
+        return [*learn, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]

@@ -22,6 +22,7 @@ from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange, Observer
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
+from pointsman.engine.learned import CLOSED
 from pointsman.engine.tls import TlsError, TlsSide
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -59,6 +60,12 @@ class Interception:
         self.bytes_down = 0
         self.handshake_deadline: float | None = now + HANDSHAKE_TIMEOUT
         self.failure: str | None = None
+        self.refusal: str | None = None
+        """How the app refused our certificate, if it did: an alert, or CLOSED."""
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def finished(self) -> bool:
@@ -90,6 +97,11 @@ class Interception:
             return self._ended_early(side)
         self._observer.end(side, now)
         return [End(side.other)]
+
+    def lost(self, side: Side) -> None:
+        """This side is gone, with or without FIN."""
+        if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE:
+            self.refusal = CLOSED
 
     def leaf_ready(self, context: ssl.SSLContext, now: float) -> list[Command]:
         if self.failure is not None or self._state is not _State.MINTING:
@@ -200,6 +212,7 @@ class Interception:
             return [*self._flush(Side.UPSTREAM), Send(Side.DOWNSTREAM, fatal_alert(failed.alert))]
         if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE and failed.refused_by_peer:
             self.failure = f"the app refused our certificate (alert {failed.refused_by_peer})"
+            self.refusal = failed.refused_by_peer
         else:
             self.failure = f"TLS {side.value}: {failed}"
         flushed = self._flush(Side.UPSTREAM)
@@ -210,4 +223,5 @@ class Interception:
             return []  # what it had to say waits; the app gets it, then the end
         who = "the app" if side is Side.DOWNSTREAM else "the origin"
         self.failure = f"{who} closed during the TLS handshake"
+        self.lost(side)
         return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if side is Side.UPSTREAM else []

@@ -6,14 +6,16 @@ It counts and names; it decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import Interception
+from pointsman.engine.learned import Entry
 from pointsman.engine.peek import Peeked
 from pointsman.engine.relay import Relay
-from pointsman.policy.decision import Decision
+from pointsman.policy.decision import Action, Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ class RecordMaker:
     def decided(self, decision: Decision, peeked: Peeked) -> None:
         protocol = "tls" if peeked.hello is not None else "http/1.1" if peeked.head is not None else "tcp"
         self._known = _Known(decision.action.value, decision.rule_name, peeked.host, protocol)
+
+    def relayed_as_learned(self, entry: Entry) -> None:
+        self._known = replace(self._known, action=Action.RELAY.value, rule=f"learned: {entry.reason}")
+        until = datetime.fromtimestamp(entry.until, UTC)
+        self.note = f"not decrypted until {until:%Y-%m-%d %H:%M}Z: the app refused our certificate for this host"
+
+    def wall(self, now: float) -> float:
+        """Seconds since 1970, UTC."""
+        return self._flow.time + (now - self._started)
 
     def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception) -> Iterator[FlowRecord]:
         for exchange in done:
@@ -87,7 +98,7 @@ class RecordMaker:
         known = self._known
         return FlowRecord(
             flow=self._flow.id,
-            time=self._flow.time + (started - self._started),
+            time=self.wall(started),
             app=self._flow.app,
             pid=self._flow.pid,
             address=self._address,

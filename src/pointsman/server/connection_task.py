@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from pointsman.authority.leaf_cache import LeafCache
-from pointsman.engine.commands import Abort, Close, Command, Dial, End, MintLeaf, Pause, Report, Resume, Send
+from pointsman.engine.commands import Abort, Close, Command, Dial, End, Learn, MintLeaf, Pause, Report, Resume, Send
 from pointsman.engine.connection import Connection
 from pointsman.engine.events import (
     Congested,
@@ -47,6 +47,8 @@ class Services:
     threads: Executor
     """For issuing leafs, off the event loop."""
     report: Callable[[FlowRecord], None]
+    learn: Callable[[str | None, str, str], None]
+    """App, host and reason: the app has refused our certificate."""
 
 
 class ConnectionTask:
@@ -176,6 +178,8 @@ class ConnectionTask:
                     self._dial()
                 case MintLeaf():
                     self._mint(command)
+                case Learn(host, reason):
+                    self._services.learn(self._connection.app, host, reason)
                 case Close():
                     self._close()
                 case Abort():
