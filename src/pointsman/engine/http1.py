@@ -21,13 +21,18 @@ import httptools
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
+from pointsman.engine.websocket import WebSocketObserver
 from pointsman.wire.http_head import host_of_authority, plain_get, plain_response
 
 HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
 PIPELINE_LIMIT = 100  # requests without their response
 BYTEWISE_LIMIT = 64 * 1024  # bytes before a pipelined response to HEAD, which must be cut out exactly
 PENDING_LIMIT = 64 * 1024  # bytes after a request that asked for an upgrade
-_FRAMING_NAMES = {len("content-length"), len("transfer-encoding")}  # most fields are told apart by length alone
+_FRAMING_NAMES = {
+    len("content-length"),
+    len("transfer-encoding"),
+    len("upgrade"),
+}  # most fields are told apart by length alone
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -48,6 +53,8 @@ class _Open:
     host: str | None = None
     status: int | None = None
     framing: _Framing = _Framing.UNTIL_CLOSE
+    websocket: bool = False
+    """The response says that what follows it is one."""
 
 
 class Http1Observer:
@@ -59,6 +66,7 @@ class Http1Observer:
         self._responses = _Responses(self)
         self._open: deque[_Open] = deque()
         self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self._websocket: WebSocketObserver | None = None
         self._heads = 0
         """Open requests whose response has no body whatever it says."""
         self._up = self._down = 0
@@ -67,6 +75,9 @@ class Http1Observer:
     def receive(self, side: Side, data: bytes, now: float) -> None:
         """`side` is where the bytes came from."""
         self._now = now
+        if self._websocket is not None:
+            self._websocket.receive(side, data)
+            return
         try:
             if side is Side.DOWNSTREAM:
                 self._up += len(data)
@@ -91,6 +102,9 @@ class Http1Observer:
         self._now = now
         while self._open:
             self._finish(why)
+        if self._websocket is not None:
+            self._done.append(self._websocket.finish(now, why))
+            self._websocket = None
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
@@ -103,6 +117,12 @@ class Http1Observer:
     def untold(self) -> tuple[int, int]:
         """Bytes up and down that belong to no exchange yet."""
         return self._up, self._down
+
+    def switched(self, rest: bytes) -> None:
+        """What came in one piece with the response that left HTTP."""
+        if self._websocket is not None and rest:
+            self._down -= len(rest)
+            self._websocket.receive(Side.UPSTREAM, rest)
 
     def stop(self) -> None:
         """Watch no further.  Open exchanges stay open until the connection ends."""
@@ -140,7 +160,14 @@ class Http1Observer:
             return
         switched = front.status == 101 or (front.method == "CONNECT" and 200 <= front.status < 300)
         self._finish(None)
-        if switched:
+        if switched and front.websocket:
+            path = front.target[:PATH_LIMIT].decode("latin-1")
+            self._websocket = WebSocketObserver(path, front.host, self._now)
+            early = self._requests.take_pending()
+            if early:
+                self._websocket.receive(Side.DOWNSTREAM, early)
+            self.stop()
+        elif switched:
             self.stop()
         else:
             self._requests.go_on()
@@ -220,6 +247,10 @@ class _Requests:
             if pending:
                 self.feed(pending)
 
+    def take_pending(self) -> bytes:
+        pending, self._pending = bytes(self._pending or b""), None
+        return pending
+
     def drop(self) -> None:
         self._pending = None
 
@@ -294,8 +325,9 @@ class _Responses:
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return  # 101: response_complete has stopped the observer
+        except httptools.HttpParserUpgrade as upgrade:
+            self._observer.switched(data[upgrade.args[0] :])  # 101: response_complete has stopped this parser
+            return
         if not self._in_head:
             self._head_size = 0
         elif self._head_size > HEAD_LIMIT:
@@ -344,6 +376,8 @@ class _Responses:
             return
         front = self._observer.front()
         name = name.lower()
+        if front is not None and name == b"upgrade":
+            front.websocket = value.strip().lower() == b"websocket"
         if front is not None and (
             name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower())
         ):
