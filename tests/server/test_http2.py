@@ -61,7 +61,8 @@ def test_curl_gets_its_pages_by_http2_and_each_is_a_record(tmp_path: Path) -> No
                 urls += [f"https://{HOST}:{port}/{name}", "-o", str(tmp_path / name)]
             process = await asyncio.create_subprocess_exec(
                 str(CURL), "-sS", "--http2", "--parallel", "--cacert", str(proxy.ready.root_pem),
-                "--resolve", f"{HOST}:{port}:{address}", "-w", "%{http_version} ", *urls, stdout=asyncio.subprocess.PIPE,
+                "--resolve", f"{HOST}:{port}:{address}", "-w", "%{http_version} ", *urls,
+                stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
             out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
             assert out.split() == [b"2"] * 3

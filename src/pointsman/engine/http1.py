@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import httptools
+from msgspec.structs import replace
 
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
@@ -28,11 +29,8 @@ HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
 PIPELINE_LIMIT = 100  # requests without their response
 BYTEWISE_LIMIT = 64 * 1024  # bytes before a pipelined response to HEAD, which must be cut out exactly
 PENDING_LIMIT = 64 * 1024  # bytes after a request that asked for an upgrade
-_FRAMING_NAMES = {
-    len("content-length"),
-    len("transfer-encoding"),
-    len("upgrade"),
-}  # most fields are told apart by length alone
+# Most fields are told apart by length alone.
+_FRAMING_NAMES = {len("content-length"), len("transfer-encoding"), len("upgrade")}
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -121,8 +119,14 @@ class Http1Observer:
     def switched(self, rest: bytes) -> None:
         """What came in one piece with the response that left HTTP."""
         if self._websocket is not None and rest:
-            self._down -= len(rest)
-            self._websocket.receive(Side.UPSTREAM, rest)
+            self._to_websocket(self._websocket, Side.UPSTREAM, rest)
+
+    def _to_websocket(self, websocket: WebSocketObserver, side: Side, data: bytes) -> None:
+        """Bytes that were counted with the exchange that opened it."""
+        opening = self._done.pop()
+        up, down = (len(data), 0) if side is Side.DOWNSTREAM else (0, len(data))
+        self._done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
+        websocket.receive(side, data)
 
     def stop(self) -> None:
         """Watch no further.  Open exchanges stay open until the connection ends."""
@@ -165,7 +169,7 @@ class Http1Observer:
             self._websocket = WebSocketObserver(path, front.host, self._now)
             early = self._requests.take_pending()
             if early:
-                self._websocket.receive(Side.DOWNSTREAM, early)
+                self._to_websocket(self._websocket, Side.DOWNSTREAM, early)
             self.stop()
         elif switched:
             self.stop()
