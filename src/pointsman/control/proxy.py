@@ -89,7 +89,13 @@ async def run_proxy(
             learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
         )
         limits = settings.limits
-        engine = EngineSettings(settings.policy, upstream_tls, learned, limits.idle_timeout, limits.dial_timeout)
+        engine = EngineSettings(
+            settings.policy,
+            upstream_tls,
+            learned,
+            idle_timeout=limits.idle_timeout,
+            dial_timeout=limits.dial_timeout,
+        )
         server = Server(system, engine, services, limits)
 
         registration.open()

@@ -40,6 +40,7 @@ from pointsman.engine.learned import Learned, Memory
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
+from pointsman.engine.sessions import Sessions
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import UNKNOWN, Host, evaluate, possible
 from pointsman.policy.match import Connection as Subject
@@ -53,6 +54,7 @@ class Settings:
     policy: Policy
     upstream_tls: UpstreamTls
     learned: Memory = field(default_factory=Learned)
+    sessions: Sessions = field(default_factory=Sessions)
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
     close_timeout: float = 60.0  # seconds for the last bytes to leave
@@ -267,7 +269,14 @@ class Connection:
         if known is not None:
             self._records.relayed_as_learned(known)
             return Relay()
-        return Interception(name, spoken, self._settings.upstream_tls, now)
+        return Interception(
+            name,
+            spoken,
+            self._settings.upstream_tls,
+            now,
+            port=self._flow.original_destination[1],
+            sessions=self._settings.sessions,
+        )
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
         """What follows from what the layer did: pauses in one place, records, and the end."""

@@ -23,6 +23,7 @@ from pointsman.engine.exchange import Exchange, Observer
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
 from pointsman.engine.learned import CLOSED
+from pointsman.engine.sessions import Sessions
 from pointsman.engine.tls import TlsError, TlsSide
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -46,11 +47,29 @@ class _State(Enum):
 
 
 class Interception:
-    def __init__(self, name: str, alpn: tuple[str, ...], upstream_tls: UpstreamTls, now: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        alpn: tuple[str, ...],
+        upstream_tls: UpstreamTls,
+        now: float,
+        *,
+        port: int = 443,
+        sessions: Sessions | None = None,
+    ) -> None:
         """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in."""
+        self._sessions = sessions if sessions is not None else Sessions()
+        self._session_key = name, port
+        self._keeps_session = True
+        context = upstream_tls(alpn)
         self._name = name
         self._state = _State.UPSTREAM_HANDSHAKE
-        self._upstream = TlsSide(upstream_tls(alpn), server_side=False, server_hostname=name)
+        self._upstream = TlsSide(
+            context,
+            server_side=False,
+            server_hostname=name,
+            session=self._sessions.take(self._session_key, context, now),
+        )
         self._downstream: TlsSide | None = None
         self._held = bytearray()
         self._observer: Observer = Http1Observer()
@@ -69,7 +88,7 @@ class Interception:
 
     @property
     def finished(self) -> bool:
-        return len(self._ended) == len(Side)
+        return len(self._ended) == 2  # len(Side) is a loop in Python
 
     @property
     def protocol(self) -> str:
@@ -182,6 +201,9 @@ class Interception:
                 self.bytes_up += len(plaintext)
             else:
                 self.bytes_down += len(plaintext)
+                if self._keeps_session:  # tickets come before the first data
+                    self._keeps_session = False
+                    self._sessions.keep(self._session_key, own.context, own.session(), now)
             self._observer.receive(side, plaintext, now)
             other.write(plaintext)
         if own.closed_by_peer and side not in self._closed:

@@ -19,7 +19,9 @@ from pointsman.engine.commands import Abort, Close, Command, Dial, End, Learn, M
 from pointsman.engine.connection import Connection, Settings
 from pointsman.engine.events import Connected, Ended, Event, LeafReady, Received, Side
 from pointsman.engine.flow_record import Flow, FlowRecord
+from pointsman.engine.interception import UpstreamTls
 from pointsman.engine.learned import Learned
+from pointsman.engine.sessions import Sessions
 from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
 
@@ -38,6 +40,8 @@ class Rig:
         trusts: Root | None = None,
         connects: bool = True,
         learned: Learned | None = None,
+        sessions: Sessions | None = None,
+        upstream_tls: UpstreamTls | None = None,
     ) -> None:
         """`connects`: a dial succeeds at once; otherwise the test tells."""
         self.now = 1000.0
@@ -56,7 +60,12 @@ class Rig:
         self.leaves = LeafCache(proxy_root or authority.root("proxy"), now=lambda: datetime.now(UTC))
         flow = Flow(1, EPOCH, app, 4711, (ip_address(destination[0]), destination[1]))
         self.learned = learned or Learned()
-        settings = Settings(parse_policy(policy.encode(), "test.toml"), self._upstream_tls, self.learned)
+        settings = Settings(
+            parse_policy(policy.encode(), "test.toml"),
+            upstream_tls or self._upstream_tls,
+            self.learned,
+            sessions if sessions is not None else Sessions(),
+        )
         self.connection = Connection(flow, settings)
         self._do(self.connection.start(self.now))
 
