@@ -47,9 +47,12 @@ def test_the_second_visit_resumes_and_the_leaf_has_the_same_names(version: ssl.T
 def test_a_server_that_forgot_gets_a_full_handshake() -> None:
     sessions, client = Sessions(), authority.client_context()
     visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
-    again, _ = visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
+    other = server(ssl.TLSVersion.TLSv1_3)
+    again, _ = visit(sessions, client, other)
+    third, _ = visit(sessions, client, other)
 
     assert not again.tls.session_reused
+    assert third.tls.session_reused
 
 
 def test_another_offer_gets_a_full_handshake() -> None:
@@ -64,20 +67,30 @@ def test_another_offer_gets_a_full_handshake() -> None:
 def session() -> tuple[ssl.SSLContext, ssl.SSLSession]:
     sessions, client = Sessions(), authority.client_context()
     visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
-    found = sessions.take((NAME, 443), client, 1000.0)
+    found = sessions.find((NAME, 443), client, 1000.0)
     assert found is not None
     return client, found
 
 
-def test_a_session_is_used_once_and_not_for_long() -> None:
+def test_a_session_is_for_its_port_and_not_for_long() -> None:
     client, found = session()
     sessions = Sessions()
     sessions.keep((NAME, 443), client, found, 0.0)
-    assert sessions.take((NAME, 8443), client, 1.0) is None
-    assert sessions.take((NAME, 443), client, LIFETIME) is None
-    sessions.keep((NAME, 443), client, found, 0.0)
-    assert sessions.take((NAME, 443), client, 1.0) is found
-    assert sessions.take((NAME, 443), client, 1.0) is None
+
+    assert sessions.find((NAME, 443), client, 1.0) is found
+    assert sessions.find((NAME, 8443), client, 1.0) is None
+    assert sessions.find((NAME, 443), client, LIFETIME) is None
+    assert sessions.wants((NAME, 443), client, LIFETIME)
+
+
+def test_a_server_that_gives_no_session_is_not_asked_again_and_again() -> None:
+    client, _ = session()
+    sessions = Sessions()
+    assert sessions.wants((NAME, 443), client, 0.0)
+    sessions.keep((NAME, 443), client, None, 0.0)
+
+    assert not sessions.wants((NAME, 443), client, 1.0)
+    assert sessions.find((NAME, 443), client, 1.0) is None
 
 
 def test_the_cache_is_bounded() -> None:
@@ -87,4 +100,4 @@ def test_the_cache_is_bounded() -> None:
         sessions.keep((f"h{number}", 443), client, found, 0.0)
 
     assert len(sessions) == CAPACITY
-    assert sessions.take(("h2", 443), client, 0.0) is None
+    assert sessions.find(("h2", 443), client, 0.0) is None

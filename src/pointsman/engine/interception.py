@@ -60,15 +60,17 @@ class Interception:
         """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in."""
         self._sessions = sessions if sessions is not None else Sessions()
         self._session_key = name, port
-        self._keeps_session = True
         context = upstream_tls(alpn)
+        session = self._sessions.find(self._session_key, context, now)
+        self._offered = session is not None
+        self._wants_session = self._sessions.wants(self._session_key, context, now)
         self._name = name
         self._state = _State.UPSTREAM_HANDSHAKE
         self._upstream = TlsSide(
             context,
             server_side=False,
             server_hostname=name,
-            session=self._sessions.take(self._session_key, context, now),
+            session=session,
         )
         self._downstream: TlsSide | None = None
         self._held = bytearray()
@@ -166,6 +168,9 @@ class Interception:
         commands = self._flush(Side.UPSTREAM)
         if done:
             self._state = _State.MINTING
+            if self._offered and not self._upstream.resumed():
+                self._sessions.forget(self._session_key)
+                self._wants_session = True
             if self._upstream.alpn() == HTTP2:
                 self._observer = Http2Observer()
             names = dict.fromkeys((self._name, *self._upstream.certificate_names()))
@@ -201,8 +206,8 @@ class Interception:
                 self.bytes_up += len(plaintext)
             else:
                 self.bytes_down += len(plaintext)
-                if self._keeps_session:  # tickets come before the first data
-                    self._keeps_session = False
+                if self._wants_session:  # tickets come before the first data
+                    self._wants_session = False
                     self._sessions.keep(self._session_key, own.context, own.session(), now)
             self._observer.receive(side, plaintext, now)
             other.write(plaintext)

@@ -1,7 +1,8 @@
-"""TLS sessions with origins, so that the next handshake is a short one (RFC 8446 2.2; half of the CPU of a full one).
+"""TLS sessions with origins, so that the next handshake is a shorter one (RFC 8446 2.2).
 
 A session stands for a certificate that was verified for this very name, so it is kept for minutes, not for the hours
-that servers allow.  Each is used once, as RFC 8446 C.4 wants it; the connection that used it brings the next.
+that servers allow.  It serves every connection of that time, and whether a server gives one at all is asked once in
+that time: CPython copies a session by writing and parsing it, which costs half a millisecond, about what it saves.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    session: ssl.SSLSession
+    session: ssl.SSLSession | None
+    """None: the server gave none."""
     context: ssl.SSLContext
     until: float
 
@@ -31,15 +33,27 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, key: Key, context: ssl.SSLContext, now: float) -> ssl.SSLSession | None:
+    def find(self, key: Key, context: ssl.SSLContext, now: float) -> ssl.SSLSession | None:
         """OpenSSL takes a session only into the context it comes from; that also keeps ALPN offers apart."""
-        kept = self._kept.pop(key, None)
-        return kept.session if kept is not None and kept.context is context and now < kept.until else None
+        kept = self._kept.get(key)
+        return kept.session if kept is not None and self._is_of(kept, context, now) else None
+
+    def wants(self, key: Key, context: ssl.SSLContext, now: float) -> bool:
+        """Nobody has asked this server lately."""
+        kept = self._kept.get(key)
+        return kept is None or not self._is_of(kept, context, now)
 
     def keep(self, key: Key, context: ssl.SSLContext, session: ssl.SSLSession | None, now: float) -> None:
-        if session is None or not (session.has_ticket or session.id):
-            return
-        self._kept.pop(key, None)
+        if session is not None and not (session.has_ticket or session.id):
+            session = None
+        self.forget(key)
         self._kept[key] = _Kept(session, context, now + LIFETIME)
         while len(self._kept) > CAPACITY:
             self._kept.popitem(last=False)
+
+    def forget(self, key: Key) -> None:
+        """The server did not take it."""
+        self._kept.pop(key, None)
+
+    def _is_of(self, kept: _Kept, context: ssl.SSLContext, now: float) -> bool:
+        return kept.context is context and now < kept.until
