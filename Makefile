@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-wine lint types lib driver clean
+.PHONY: help demo test test-wine lint lib driver bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ test-wine: driver ## the real pointsman.sys and Windows code under Wine (Debian:
 
 lint: $(STAMP) ## ruff (check and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy tests tools bench
+
+bench: $(STAMP) ## against other proxies, as root: PTB_HARNESS, PTB_WORK, ARGS (see bench/run.py)
+	@$(BIN)/python -m pip install --quiet --editable '.[fast]'
+	@PTB_POINTSMAN="$(CURDIR)/$(BIN)/python -m pointsman" $(BIN)/python bench/run.py $(or $(ARGS),--peer direct,haproxy,pointsman --case a,b,c,d,e,f --reps 3)
 
 clean: ## removes what was built
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache src/pointsman/lab/_native

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pointsman.control.flow_log import FlowLog, human_line
 from pointsman.engine.flow_record import FlowRecord

@@ -14,6 +14,7 @@ UP, DOWN = Side.DOWNSTREAM, Side.UPSTREAM
 GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
 HEAD = b"HEAD /h HTTP/1.1\r\nHost: a.example\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKED = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 HEAD_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
 NOT_MODIFIED = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"
@@ -186,6 +187,6 @@ def test_a_long_pipeline_is_not_kept() -> None:
 def test_a_large_response_before_a_pipelined_head_is_given_up_rather_than_read_byte_by_byte() -> None:
     observer = Http1Observer()
     observer.receive(UP, GET + HEAD, 0.0)
-    observer.receive(DOWN, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * BYTEWISE_LIMIT, 1.0)
+    observer.receive(DOWN, CHUNKED_HEAD + b"fffff\r\n" + b"x" * BYTEWISE_LIMIT, 1.0)
 
     assert not observer.watching

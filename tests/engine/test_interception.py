@@ -89,6 +89,11 @@ def test_the_name_the_app_asked_for_is_asked_for_upstream() -> None:
     ("offered", "served", "agreed"),
     [
         (("h2", "http/1.1"), "http/1.1", "http/1.1"),
+        (("h2", "http/1.1"), "h2", "h2"),
+        (("http/1.1", "h2"), "h2", "h2"),
+        (("h2", "http/1.1"), None, None),
+        (("h2",), "h2", "h2"),
+        (("http/1.1",), "h2", None),
         (("http/1.1",), None, None),
         ((), "http/1.1", None),
     ],
@@ -104,22 +109,22 @@ def test_both_sides_agree_on_the_same_protocol(
     assert origin.tls.selected_alpn_protocol() == agreed
 
 
-def test_an_app_that_does_not_speak_http1_is_relayed_undecrypted_with_a_note() -> None:
+def test_an_app_that_speaks_no_http_is_relayed_undecrypted_with_a_note() -> None:
     rig = Rig()
     app, origin = join(
         rig,
-        client=authority.client_context("h2", trusts=authority.root()),
-        server=authority.server_context(NAME, alpn="h2"),
+        client=authority.client_context("dot", trusts=authority.root()),
+        server=authority.server_context(NAME, alpn="dot"),
     )
 
-    assert app.established and app.tls.selected_alpn_protocol() == "h2"
+    assert app.established and app.tls.selected_alpn_protocol() == "dot"
     assert rig.minted == []
     for end in (app, origin):
         end.close_notify()
     pump(app, origin)
     rig.ends(APP)
     rig.ends(ORIGIN)
-    assert rig.record.note == "not decrypted: the app offers only h2"
+    assert rig.record.note == "not decrypted: the app offers only dot"
     assert (rig.record.protocol, rig.record.host) == ("tls", NAME)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from typing import cast
 
 import pytest
 
@@ -43,12 +44,51 @@ def test_without_ipv6_it_listens_on_ipv4_alone(monkeypatch: pytest.MonkeyPatch) 
     listeners.close()
 
 
+TROUBLE = (ConnectionAbortedError(), OSError(64, "network name gone"), OSError(errno.EMFILE, "too many files"))
+
+
+class Troubled:
+    """A listening socket whose first accepts fail."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+        self.trouble = list(TROUBLE)
+
+    def fileno(self) -> int:
+        return self.listening.fileno()
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.trouble:
+            raise self.trouble.pop()
+        return self.listening.accept()
+
+
+def test_an_error_belongs_to_one_connection_where_readiness_tells() -> None:
+    async def scenario() -> None:
+        listeners = listen(0)
+        accepted: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        counters = Counters()
+        troubled = cast("socket.socket", Troubled(listeners.sockets[0]))
+        task = asyncio.create_task(accept_forever(troubled, accepted.set_result, counters))
+        with socket.create_connection(listeners.sockets[0].getsockname()):
+            (await accepted).close()
+
+        assert (counters.accept_errors, counters.accepted) == (3, 1)
+        task.cancel()
+        await asyncio.wait({task})
+        listeners.close()
+
+    asyncio.run(scenario())
+
+
 def test_an_error_belongs_to_one_connection_and_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.server.listener.knows_readiness", lambda _: False)
+
     async def scenario() -> None:
         listeners = listen(0)
         loop = asyncio.get_running_loop()
         accept = loop.sock_accept
-        trouble = [ConnectionAbortedError(), OSError(64, "network name gone"), OSError(errno.EMFILE, "too many files")]
+        trouble = list(TROUBLE)
 
         async def troubled(listening: socket.socket) -> tuple[socket.socket, object]:
             if trouble:

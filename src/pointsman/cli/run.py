@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -27,6 +29,14 @@ from pointsman.system.interface import System
     "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
 )
 @click.option("--ca", "ca_dir", type=options.PATH, metavar="DIR", help="where our certificate authority is kept")
+@click.option(
+    "--source",
+    type=click.Choice(["driver", "netfilter"]),
+    default="driver",
+    help="who redirects to us: the driver, or nft rules on a Linux gateway (listens on every address)",
+)
+@click.option("--fast/--no-fast", default=True, help="use uvloop if it is installed; default: yes")
+@click.option("--quiet", is_flag=True, help="no flow records on standard output")
 @click.option("--json", "as_json", is_flag=True, help="on standard output: one JSON object a line, readiness first")
 def run(
     policy: Path | None,
@@ -34,6 +44,9 @@ def run(
     flows: Path | None,
     port: int,
     ca_dir: Path | None,
+    source: str,
+    fast: bool,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Register with the driver and handle what it redirects, until SIGINT or SIGTERM.
@@ -46,10 +59,13 @@ def run(
         port=port,
         upstream_ca=upstream_ca,
         flow_file=flows,
-        print_flows=not as_json,
-        json_flows=as_json,
+        print_flows=not (as_json or quiet),
+        json_flows=as_json and not quiet,
+        any_address=source == "netfilter",
     )
-    asyncio.run(run_proxy(settings, choose_system(), lambda ready: announce(ready, as_json=as_json)))
+    proxy = run_proxy(settings, choose_system(source), lambda ready: announce(ready, as_json=as_json))
+    with asyncio.Runner(loop_factory=loop_factory(fast=fast)) as runner:
+        runner.run(proxy)
 
 
 def announce(ready: Ready, *, as_json: bool) -> None:
@@ -61,8 +77,23 @@ def announce(ready: Ready, *, as_json: bool) -> None:
     print(text, flush=True)
 
 
-def choose_system() -> System:
+def loop_factory(*, fast: bool) -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop if it may be used and is there (the extra `fast`), else what asyncio has."""
+    if fast:
+        with suppress(ImportError):
+            import uvloop
+
+            factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+            return factory
+    return asyncio.new_event_loop
+
+
+def choose_system(source: str = "driver") -> System:
     """The one place that knows which operating system this is."""
+    if source == "netfilter" and sys.platform == "linux":
+        from pointsman.system.netfilter import NetfilterSystem
+
+        return NetfilterSystem()
     if sys.platform == "linux" and os.environ.get("POINTSMAN_LAB"):
         from pointsman.lab.system import LabSystem
 

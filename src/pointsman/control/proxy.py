@@ -7,8 +7,10 @@ Down: withdraw, so that new connections go direct; drain those that are here; cl
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ from typing import TextIO
 
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.authority.root_store import load_or_create_root, root_path
-from pointsman.control.flow_log import FlowLog
+from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
+from pointsman.control.learned_file import NAME as LEARNED_NAME
+from pointsman.control.learned_file import LearnedFile
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
@@ -30,6 +34,7 @@ from pointsman.server.upstream_tls import UpstreamContexts
 from pointsman.system.interface import System
 from pointsman.wire.abi import Endpoints
 
+YOUNG_OBJECTS = 10_000  # containers made and kept before the cycle collector looks; CPython's own is 700 to 2,000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -60,22 +65,42 @@ async def run_proxy(
         root = load_or_create_root(settings.ca_dir)
         upstream_tls = UpstreamContexts(settings.upstream_ca)
         printing = settings.print_flows or settings.json_flows
-        flows = FlowLog(settings.flow_file, out if printing else None, json=settings.json_flows)
+        loop = asyncio.get_running_loop()
+        flows = FlowLog(
+            settings.flow_file,
+            out if printing else None,
+            json=settings.json_flows,
+            later=lambda flush: loop.call_later(FLUSH_AFTER, flush),
+        )
         stack.callback(flows.close)
         threads = stack.enter_context(mint_threads())
-        listeners = listen(settings.port)
+        listeners = listen(settings.port, any_address=settings.any_address)
         stack.callback(listeners.close)
         registration = Registration(system, settings.policy, listeners.endpoints, lease_ms=settings.lease_ms)
         stack.callback(registration.close)
 
         leaves = LeafCache(root, now=lambda: datetime.now(UTC))
-        services = Services(system.redirects, leaves, threads, flows.write)
+        learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
+        services = Services(
+            system.redirects,
+            leaves,
+            threads,
+            flows.write,
+            learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+        )
         limits = settings.limits
-        engine = EngineSettings(settings.policy, upstream_tls, limits.idle_timeout, limits.dial_timeout)
+        engine = EngineSettings(
+            settings.policy,
+            upstream_tls,
+            learned,
+            idle_timeout=limits.idle_timeout,
+            dial_timeout=limits.dial_timeout,
+        )
         server = Server(system, engine, services, limits)
 
         registration.open()
         stack.enter_context(_signals_set(stop))
+        stack.enter_context(_rare_collections())
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(registration.keep())
             serving = group.create_task(server.serve(listeners.sockets, stop))
@@ -86,6 +111,20 @@ async def run_proxy(
             beat.cancel()
             registration.close()
             await serving
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """What is here by now stays, so the cycle collector need not look at it again and again (docs/performance.md)."""
+    previous = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *previous[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*previous)
+        gc.unfreeze()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ class Settings:
     """Where the root lives; made on the first run."""
     port: int = 0
     """On 127.0.0.1 and ::1; 0 lets the system choose, for each its own."""
+    any_address: bool = False
+    """Listen on every address and not on loopback alone: on a gateway the redirected come from elsewhere."""
     upstream_ca: tuple[Path, ...] = ()
     """PEM files with roots trusted upstream, besides those of the system."""
     flow_file: Path | None = None

@@ -5,44 +5,38 @@ Plain values, to be carried out in order and at once.  `server` does, without as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pointsman.engine.events import Side
 from pointsman.engine.flow_record import FlowRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Struct, frozen=True, gc=False):
     """Connect to the original destination; `Connected` or `ConnectFailed` answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True, gc=False):
     side: Side
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True, gc=False):
     """Send FIN to this side after what is queued; go on reading from it."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True, gc=False):
     """Stop reading from this side, so that its peer feels the congestion."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True, gc=False):
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class MintLeaf:
+class MintLeaf(Struct, frozen=True, gc=False):
     """Get a server context with a leaf for `names`; `LeafReady` or `LeafFailed` answers."""
 
     names: tuple[str, ...]
@@ -50,19 +44,23 @@ class MintLeaf:
     alpn: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Learn(Struct, frozen=True, gc=False):
+    """The app has refused our certificate for this host; the next attempt should be relayed."""
+
+    host: str
+    reason: str
+
+
+class Report(Struct, frozen=True, gc=False):
     record: FlowRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True, gc=False):
     """Send what is queued, then close both sides.  The engine still ticks until they are closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(Struct, frozen=True, gc=False):
     """Reset both sides (RST), give up a dial.  Nothing follows."""
 
 
-Command = Dial | Send | End | Pause | Resume | MintLeaf | Report | Close | Abort
+Command = Dial | Send | End | Pause | Resume | MintLeaf | Learn | Report | Close | Abort

@@ -14,11 +14,11 @@ spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import assert_never
 
-from pointsman.engine.commands import Abort, Close, Command, Dial, Pause, Report, Resume
+from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume
 from pointsman.engine.events import (
     Congested,
     Connected,
@@ -35,10 +35,12 @@ from pointsman.engine.events import (
 )
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
-from pointsman.engine.interception import HTTP1, Interception, UpstreamTls
+from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
+from pointsman.engine.learned import Learned, Memory
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
+from pointsman.engine.sessions import Sessions
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import UNKNOWN, Host, evaluate, possible
 from pointsman.policy.match import Connection as Subject
@@ -51,6 +53,8 @@ HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
 class Settings:
     policy: Policy
     upstream_tls: UpstreamTls
+    learned: Memory = field(default_factory=Learned)
+    sessions: Sessions = field(default_factory=Sessions)
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
     close_timeout: float = 60.0  # seconds for the last bytes to leave
@@ -76,6 +80,9 @@ class Connection:
         self._connected = False
         self._decision: Decision | None = None
         self._layer: Relay | Interception | None = None
+        self.steady = False
+        """While True, `deadline` only moves later, so that nobody needs to look at it; and the layer asks for no
+        pauses, which it does for its handshakes alone."""
         self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
         self._records = RecordMaker(flow)
         self._active = 0.0
@@ -92,6 +99,10 @@ class Connection:
             self._stage_deadline = now + PEEK_TIMEOUT
             return []
         return self._dial(now)
+
+    @property
+    def app(self) -> str | None:
+        return self._flow.app
 
     @property
     def deadline(self) -> float:
@@ -118,8 +129,7 @@ class Connection:
             return ()
         match event:
             case Received(side, data):
-                self._active = now
-                return self._received(side, data, now)
+                return self.received(side, data, now)
             case Ended(side):
                 self._active = now
                 return self._ended(side, now)
@@ -139,11 +149,22 @@ class Connection:
                 assert isinstance(self._layer, Interception), "only an interception asks for a leaf"
                 return self._after(self._layer.leaf_failed(error), now)
             case Lost(side, error):
+                if isinstance(self._layer, Interception):
+                    self._layer.lost(side)
                 return self._over(now, f"{side.value} lost: {error}", Abort())
             case Stopping():
                 return self._over(now, "the proxy stopped", Abort())
             case _:
                 assert_never(event)
+
+    def received(self, side: Side, data: bytes, now: float) -> Sequence[Command]:
+        """`Received` without the value: there is one for every chunk of bytes."""
+        if self._stage is _Stage.CLOSING:
+            return ()
+        self._active = now
+        if self.steady and self._layer is not None:
+            return self._after(self._layer.receive(side, data, now), now)
+        return self._received(side, data, now)
 
     def tick(self, now: float) -> Sequence[Command]:
         """Harmless at any time."""
@@ -239,16 +260,42 @@ class Connection:
         if peeked.hello is None:
             return Relay()
         alpn = peeked.hello.alpn
-        if alpn and HTTP1 not in alpn:
+        spoken = tuple(protocol for protocol in dict.fromkeys(alpn) if protocol in SPOKEN)
+        if alpn and not spoken:
             self._records.note = f"not decrypted: the app offers only {', '.join(alpn)[:100]}"
             return Relay()
         name = peeked.hello.server_name or str(self._flow.original_destination[0])
-        return Interception(name, (HTTP1,) if alpn else (), self._settings.upstream_tls, now)
+        known = self._settings.learned.find(self._flow.app, name, self._records.wall(now))
+        if known is not None:
+            self._records.relayed_as_learned(known)
+            return Relay()
+        return Interception(
+            name,
+            spoken,
+            self._settings.upstream_tls,
+            now,
+            port=self._flow.original_destination[1],
+            sessions=self._settings.sessions,
+        )
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
+        if not self.steady:
+            self.steady = layer.handshake_deadline is None
+            commands = self._own_pauses(commands)
+        done = layer.exchanges()
+        if done:
+            commands += [Report(record) for record in self._records.exchanges(done, layer)]
+        if layer.failure is not None:
+            commands += self._over(now, layer.failure, Close())
+        elif layer.finished:
+            commands += self._over(now, None, Close())
+        return commands
+
+    def _own_pauses(self, commands: list[Command]) -> list[Command]:
+        """A layer pauses for its handshake, the connection for congestion: a side reads when both let it."""
         result: list[Command] = []
         for command in commands:
             if isinstance(command, Pause):
@@ -257,11 +304,6 @@ class Connection:
                 result += self._resume(command.side, "layer")
             else:
                 result.append(command)
-        result += [Report(record) for record in self._records.exchanges(layer)]
-        if layer.failure is not None:
-            result += self._over(now, layer.failure, Close())
-        elif layer.finished:
-            result += self._over(now, None, Close())
         return result
 
     def _pause(self, side: Side, why: str) -> list[Command]:
@@ -278,6 +320,10 @@ class Connection:
 
     def _over(self, now: float, error: str | None, how: Close | Abort) -> list[Command]:
         self._stage = _Stage.CLOSING
+        self.steady = False
         self._stage_deadline = now + self._settings.close_timeout
         self._held.clear()
-        return [*(Report(record) for record in self._records.finish(self._layer, now, error)), how]
+        learn: list[Command] = []
+        if isinstance(self._layer, Interception) and self._layer.refusal is not None:
+            learn.append(Learn(self._layer.name, self._layer.refusal))
+        return [*learn, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]

@@ -7,8 +7,9 @@ nothing about them yet.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 
 class Side(Enum):
@@ -17,70 +18,62 @@ class Side(Enum):
     UPSTREAM = "upstream"
     """Proxy ⇄ origin."""
 
-    @property
-    def other(self) -> Side:
-        return Side.UPSTREAM if self is Side.DOWNSTREAM else Side.DOWNSTREAM
+    other: Side
+    __hash__ = object.__hash__  # Enum's own is written in Python, and every chunk of bytes looks a side up
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+Side.DOWNSTREAM.other, Side.UPSTREAM.other = Side.UPSTREAM, Side.DOWNSTREAM
+
+
+class Received(Struct, frozen=True, gc=False):
     side: Side
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True, gc=False):
     """The peer of this side will send no more (FIN); it may still read."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True, gc=False):
     """This side is gone in both directions (RST, a failed write)."""
 
     side: Side
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Struct, frozen=True, gc=False):
     """Upstream, in answer to `Dial`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectFailed:
+class ConnectFailed(Struct, frozen=True, gc=False):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Congested:
+class Congested(Struct, frozen=True, gc=False):
     """More bytes wait to be sent to this side than is good."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(Struct, frozen=True, gc=False):
     """`Congested` is over."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class LeafReady:
+class LeafReady(Struct, frozen=True, gc=False):
     """In answer to `MintLeaf`: a server context with the leaf."""
 
     context: ssl.SSLContext
 
 
-@dataclass(frozen=True, slots=True)
-class LeafFailed:
+class LeafFailed(Struct, frozen=True, gc=False):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Struct, frozen=True, gc=False):
     """The proxy stops and will not wait for this connection any longer."""
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from pointsman.policy.match import Address
 
 PATH_LIMIT = 2048  # characters; a longer path is cut
@@ -24,8 +26,7 @@ class Flow:
     original_destination: tuple[Address, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowRecord:
+class FlowRecord(Struct, frozen=True, kw_only=True, gc=False):
     flow: int
     time: float
     """Start of the exchange or connection: seconds since 1970, UTC."""
@@ -39,7 +40,7 @@ class FlowRecord:
     """An `Action`; None if the connection ended before there was one."""
     rule: str | None
     protocol: str
-    """tls, http/1.1, https (HTTP inside TLS that we opened) or tcp."""
+    """tls, http/1.1, https or h2 (HTTP/1.1 or 2 inside TLS that we opened) or tcp."""
     method: str | None = None
     path: str | None = None
     status: int | None = None

@@ -3,8 +3,10 @@
 It is fed copies of both directions and may stop at any time (a parse error, an upgrade, a bound): then it has seen
 what it has seen, and the traffic goes on without it.  It must not know whether the bytes travelled inside TLS.
 
-httptools (llhttp) reads the messages.  Two things it cannot know are added here: that a response answers HEAD and so
-has no body, and that a request with `Upgrade` goes on as HTTP if the server declined.
+httptools (llhttp) reads the messages, but for those plain enough to be told by a look (`wire.http_head.plain_get`,
+`plain_response`): they are most of the traffic, and llhttp's callbacks would be most of its cost.  Two things it cannot
+know are added here: that a response answers HEAD and so has no body, and that a request with `Upgrade` goes on as HTTP
+if the server declined.
 """
 
 from __future__ import annotations
@@ -15,33 +17,21 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import httptools
+from msgspec.structs import replace
 
 from pointsman.engine.events import Side
+from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
-from pointsman.wire.http_head import host_of_authority
+from pointsman.engine.websocket import WebSocketObserver
+from pointsman.wire.http_head import host_of_authority, plain_get, plain_response
 
 HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
 PIPELINE_LIMIT = 100  # requests without their response
 BYTEWISE_LIMIT = 64 * 1024  # bytes before a pipelined response to HEAD, which must be cut out exactly
 PENDING_LIMIT = 64 * 1024  # bytes after a request that asked for an upgrade
-FINISHED_LIMIT = 10_000  # exchanges nobody took
+# Most fields are told apart by length alone.
+_FRAMING_NAMES = {len("content-length"), len("transfer-encoding"), len("upgrade")}
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request and its response.  The bytes of a connection add up: each belongs to the exchange it came with."""
-
-    method: str
-    path: str
-    """The request target as sent, at most PATH_LIMIT characters."""
-    host: str | None
-    status: int | None
-    bytes_up: int
-    bytes_down: int
-    started: float
-    ended: float
-    error: str | None = None
 
 
 class _Framing(Enum):
@@ -61,6 +51,8 @@ class _Open:
     host: str | None = None
     status: int | None = None
     framing: _Framing = _Framing.UNTIL_CLOSE
+    websocket: bool = False
+    """The response says that what follows it is one."""
 
 
 class Http1Observer:
@@ -72,21 +64,27 @@ class Http1Observer:
         self._responses = _Responses(self)
         self._open: deque[_Open] = deque()
         self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
-        self._unaccounted = {Side.DOWNSTREAM: 0, Side.UPSTREAM: 0}
+        self._websocket: WebSocketObserver | None = None
+        self._heads = 0
+        """Open requests whose response has no body whatever it says."""
+        self._up = self._down = 0
+        """Bytes that belong to no exchange yet."""
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
         """`side` is where the bytes came from."""
-        if not data:
-            return
         self._now = now
-        self._unaccounted[side] += len(data)
-        if not self._watching:
+        if self._websocket is not None:
+            self._websocket.receive(side, data)
             return
         try:
             if side is Side.DOWNSTREAM:
-                self._requests.feed(data)
+                self._up += len(data)
+                if self._watching:
+                    self._requests.feed(data)
             else:
-                self._responses.feed(data)
+                self._down += len(data)
+                if self._watching:
+                    self._responses.feed(data)
         except httptools.HttpParserError:
             # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
             self.stop()
@@ -102,6 +100,9 @@ class Http1Observer:
         self._now = now
         while self._open:
             self._finish(why)
+        if self._websocket is not None:
+            self._done.append(self._websocket.finish(now, why))
+            self._websocket = None
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
@@ -113,7 +114,19 @@ class Http1Observer:
 
     def untold(self) -> tuple[int, int]:
         """Bytes up and down that belong to no exchange yet."""
-        return self._unaccounted[Side.DOWNSTREAM], self._unaccounted[Side.UPSTREAM]
+        return self._up, self._down
+
+    def switched(self, rest: bytes) -> None:
+        """What came in one piece with the response that left HTTP."""
+        if self._websocket is not None and rest:
+            self._to_websocket(self._websocket, Side.UPSTREAM, rest)
+
+    def _to_websocket(self, websocket: WebSocketObserver, side: Side, data: bytes) -> None:
+        """Bytes that were counted with the exchange that opened it."""
+        opening = self._done.pop()
+        up, down = (len(data), 0) if side is Side.DOWNSTREAM else (0, len(data))
+        self._done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
+        websocket.receive(side, data)
 
     def stop(self) -> None:
         """Watch no further.  Open exchanges stay open until the connection ends."""
@@ -135,7 +148,12 @@ class Http1Observer:
         return self._open[0] if self._open else None
 
     def head_is_pipelined(self) -> bool:
-        return any(request.method == "HEAD" for request in self._open)
+        return self._heads > 0
+
+    def request_named(self, method: str) -> None:
+        self.seen_request = True
+        if method == "HEAD":
+            self._heads += 1
 
     def response_complete(self) -> None:
         front = self.front()
@@ -146,7 +164,14 @@ class Http1Observer:
             return
         switched = front.status == 101 or (front.method == "CONNECT" and 200 <= front.status < 300)
         self._finish(None)
-        if switched:
+        if switched and front.websocket:
+            path = front.target[:PATH_LIMIT].decode("latin-1")
+            self._websocket = WebSocketObserver(path, front.host, self._now)
+            early = self._requests.take_pending()
+            if early:
+                self._to_websocket(self._websocket, Side.DOWNSTREAM, early)
+            self.stop()
+        elif switched:
             self.stop()
         else:
             self._requests.go_on()
@@ -157,10 +182,12 @@ class Http1Observer:
 
     def _finish(self, error: str | None) -> None:
         request = self._open.popleft()
+        if request.method == "HEAD":
+            self._heads -= 1
         if not request.method:  # the end came within the request line
             return
-        up, down = self.untold()
-        self._unaccounted = {Side.DOWNSTREAM: 0, Side.UPSTREAM: 0}
+        up, down = self._up, self._down
+        self._up = self._down = 0
         path = request.target[:PATH_LIMIT].decode("latin-1")
         self._done.append(
             Exchange(request.method, path, request.host, request.status, up, down, request.started, self._now, error)
@@ -177,8 +204,29 @@ class _Requests:
         self._head_size = 0
         self._pending: bytearray | None = None
         """After a request that asked to leave HTTP/1: what came since, until the response says which it is."""
+        self._within = False
+        """llhttp is in a message."""
+        self._host_field = b""
+        self._host: str | None = None
 
     def feed(self, data: bytes) -> None:
+        if self._head_size == 0 and self._pending is None and self._current is None and not self._within:
+            plain = plain_get(data)
+            if plain is not None:
+                self._plain(*plain)
+                return
+        self._judge(data)
+
+    def _plain(self, target: bytes, host: bytes) -> None:
+        current = self._observer.request_began()
+        current.method = "GET"
+        current.target = target[:PATH_LIMIT]
+        if host != self._host_field:  # one look at a name serves the whole connection
+            self._host_field, self._host = host, host_of_authority(host.decode("latin-1"))
+        current.host = self._host
+        self._observer.seen_request = True
+
+    def _judge(self, data: bytes) -> None:
         if self._pending is not None:
             self._pending += data
             if len(self._pending) > PENDING_LIMIT:
@@ -203,10 +251,15 @@ class _Requests:
             if pending:
                 self.feed(pending)
 
+    def take_pending(self) -> bytes:
+        pending, self._pending = bytes(self._pending or b""), None
+        return pending
+
     def drop(self) -> None:
         self._pending = None
 
     def on_message_begin(self) -> None:
+        self._within = True
         self._current = self._observer.request_began()
 
     def on_url(self, part: bytes) -> None:
@@ -215,14 +268,17 @@ class _Requests:
             current.target += part[:PATH_LIMIT]
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._current is not None and name.lower() == b"host":
+        if len(name) == 4 and name.lower() == b"host" and self._current is not None:
             self._current.host = host_of_authority(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         if self._current is not None:
-            self._current.method = self._parser.get_method().decode("ascii")
-            self._observer.seen_request = True
+            self._current.method = method = self._parser.get_method().decode("ascii")
+            self._observer.request_named(method)
         self._current = None
+
+    def on_message_complete(self) -> None:
+        self._within = False
 
 
 class _Responses:
@@ -234,12 +290,30 @@ class _Responses:
         self._within = False
         self._in_head = False
         self._head_size = 0
+        self._body_left = 0
+        """Bytes of a body that need no reading."""
         self._head_answer = bytearray()
         self._bytewise = 0
 
     def feed(self, data: bytes) -> None:
         while data and self._observer.watching:
+            if self._body_left:
+                if len(data) < self._body_left:
+                    self._body_left -= len(data)
+                    return
+                data, self._body_left = data[self._body_left :], 0
+                self._observer.response_complete()
+                continue
             front = self._observer.front()
+            if front is not None and front.method == "GET" and not self._within and self._head_size == 0:
+                plain = plain_response(data)
+                if plain is not None:
+                    front.status, head_size, self._body_left = plain
+                    front.framing = _Framing.EXPLICIT
+                    data = data[head_size:]
+                    if not self._body_left:
+                        self._observer.response_complete()
+                    continue
             if front is not None and front.method == "HEAD" and not self._within:
                 data = self._feed_answer_to_head(data)
             elif self._observer.head_is_pipelined():
@@ -255,8 +329,9 @@ class _Responses:
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return  # 101: response_complete has stopped the observer
+        except httptools.HttpParserUpgrade as upgrade:
+            self._observer.switched(data[upgrade.args[0] :])  # 101: response_complete has stopped this parser
+            return
         if not self._in_head:
             self._head_size = 0
         elif self._head_size > HEAD_LIMIT:
@@ -301,8 +376,12 @@ class _Responses:
             self._observer.stop()  # an answer to nothing: whatever this is, we do not understand it
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(name) not in _FRAMING_NAMES:
+            return
         front = self._observer.front()
         name = name.lower()
+        if front is not None and name == b"upgrade":
+            front.websocket = value.strip().lower() == b"websocket"
         if front is not None and (
             name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower())
         ):

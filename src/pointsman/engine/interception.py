@@ -19,7 +19,11 @@ from enum import Enum, auto
 
 from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
 from pointsman.engine.events import Side
-from pointsman.engine.http1 import Exchange, Http1Observer
+from pointsman.engine.exchange import Exchange, Observer
+from pointsman.engine.http1 import Http1Observer
+from pointsman.engine.http2 import Http2Observer
+from pointsman.engine.learned import CLOSED
+from pointsman.engine.sessions import Sessions
 from pointsman.engine.tls import TlsError, TlsSide
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -27,6 +31,9 @@ HANDSHAKE_TIMEOUT = 15.0  # seconds for both handshakes together
 HELD_LIMIT = 64 * 1024  # bytes from the app before its handshake begins; then it is paused
 NAMES_LIMIT = 100  # names mirrored into a leaf
 HTTP1 = "http/1.1"
+HTTP2 = "h2"
+SPOKEN = (HTTP2, HTTP1)
+"""The ALPN protocols that we can observe."""
 
 UpstreamTls = Callable[[tuple[str, ...]], ssl.SSLContext]
 """A client context that verifies, for these ALPN protocols."""
@@ -40,34 +47,64 @@ class _State(Enum):
 
 
 class Interception:
-    def __init__(self, name: str, alpn: tuple[str, ...], upstream_tls: UpstreamTls, now: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        alpn: tuple[str, ...],
+        upstream_tls: UpstreamTls,
+        now: float,
+        *,
+        port: int = 443,
+        sessions: Sessions | None = None,
+    ) -> None:
         """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in."""
+        self._sessions = sessions if sessions is not None else Sessions()
+        self._session_key = name, port
+        context = upstream_tls(alpn)
+        session = self._sessions.find(self._session_key, context, now)
+        self._offered = session is not None
+        self._wants_session = self._sessions.wants(self._session_key, context, now)
         self._name = name
         self._state = _State.UPSTREAM_HANDSHAKE
-        self._upstream = TlsSide(upstream_tls(alpn), server_side=False, server_hostname=name)
+        self._upstream = TlsSide(
+            context,
+            server_side=False,
+            server_hostname=name,
+            session=session,
+        )
         self._downstream: TlsSide | None = None
         self._held = bytearray()
-        self._observer = Http1Observer()
+        self._observer: Observer = Http1Observer()
         self._ended: set[Side] = set()
         self._closed: set[Side] = set()
         self.bytes_up = 0
         self.bytes_down = 0
         self.handshake_deadline: float | None = now + HANDSHAKE_TIMEOUT
         self.failure: str | None = None
+        self.refusal: str | None = None
+        """How the app refused our certificate, if it did: an alert, or CLOSED."""
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def finished(self) -> bool:
-        return len(self._ended) == len(Side)
+        return len(self._ended) == 2  # len(Side) is a loop in Python
 
     @property
     def protocol(self) -> str:
-        return "https" if self._observer.seen_request else "tls"
+        if not self._observer.seen_request:
+            return "tls"
+        return "h2" if isinstance(self._observer, Http2Observer) else "https"
 
     def start(self) -> list[Command]:
         return self._upstream_handshake()
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         try:
+            if self._state is _State.STREAMING and self.failure is None:
+                return self._stream(side, now, data)
             return self._receive(side, data, now)
         except TlsError as failed:
             return self._fail(side, failed)
@@ -81,6 +118,11 @@ class Interception:
             return self._ended_early(side)
         self._observer.end(side, now)
         return [End(side.other)]
+
+    def lost(self, side: Side) -> None:
+        """This side is gone, with or without FIN."""
+        if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE:
+            self.refusal = CLOSED
 
     def leaf_ready(self, context: ssl.SSLContext, now: float) -> list[Command]:
         if self.failure is not None or self._state is not _State.MINTING:
@@ -118,8 +160,6 @@ class Interception:
                 return self._upstream_handshake()
             case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
                 return self._downstream_handshake(now)
-            case _State.STREAMING:
-                return self._stream(side, now)
             case _:
                 return []  # the origin speaks early: its bytes wait in the memory BIO, and it is paused
 
@@ -128,6 +168,11 @@ class Interception:
         commands = self._flush(Side.UPSTREAM)
         if done:
             self._state = _State.MINTING
+            if self._offered and not self._upstream.resumed():
+                self._sessions.forget(self._session_key)
+                self._wants_session = True
+            if self._upstream.alpn() == HTTP2:
+                self._observer = Http2Observer()
             names = dict.fromkeys((self._name, *self._upstream.certificate_names()))
             commands += [
                 Pause(Side.UPSTREAM),
@@ -147,22 +192,35 @@ class Interception:
                 commands.append(End(side.other))
         return commands
 
-    def _stream(self, side: Side, now: float) -> list[Command]:
-        """Carry what this side has decrypted over to the other."""
-        own, other = self._own(side), self._own(side.other)
+    def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
+        """Decrypt `data` and what came before it, and carry it over to the other side."""
+        assert self._downstream is not None, "both handshakes are done"
+        if side is Side.DOWNSTREAM:
+            own, other = self._downstream, self._upstream
+        else:
+            own, other = self._upstream, self._downstream
+        own.receive(data)
         plaintext = own.read()
         if plaintext:
             if side is Side.DOWNSTREAM:
                 self.bytes_up += len(plaintext)
             else:
                 self.bytes_down += len(plaintext)
+                if self._wants_session:  # tickets come before the first data
+                    self._wants_session = False
+                    self._sessions.keep(self._session_key, own.context, own.session(), now)
             self._observer.receive(side, plaintext, now)
             other.write(plaintext)
         if own.closed_by_peer and side not in self._closed:
             self._closed.add(side)
             self._observer.end(side, now)
             other.close()
-        return self._flush(side.other) + self._flush(side)
+        commands: list[Command] = []
+        if to_other := other.outgoing():
+            commands.append(Send(side.other, to_other))
+        if to_own := own.outgoing():
+            commands.append(Send(side, to_own))
+        return commands
 
     def _flush(self, side: Side) -> list[Command]:
         data = self._own(side).outgoing()
@@ -181,6 +239,7 @@ class Interception:
             return [*self._flush(Side.UPSTREAM), Send(Side.DOWNSTREAM, fatal_alert(failed.alert))]
         if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE and failed.refused_by_peer:
             self.failure = f"the app refused our certificate (alert {failed.refused_by_peer})"
+            self.refusal = failed.refused_by_peer
         else:
             self.failure = f"TLS {side.value}: {failed}"
         flushed = self._flush(Side.UPSTREAM)
@@ -191,4 +250,5 @@ class Interception:
             return []  # what it had to say waits; the app gets it, then the end
         who = "the app" if side is Side.DOWNSTREAM else "the origin"
         self.failure = f"{who} closed during the TLS handshake"
+        self.lost(side)
         return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if side is Side.UPSTREAM else []

@@ -5,22 +5,25 @@ It counts and names; it decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
+from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import Flow, FlowRecord
-from pointsman.engine.http1 import Exchange
 from pointsman.engine.interception import Interception
+from pointsman.engine.learned import Entry
 from pointsman.engine.peek import Peeked
 from pointsman.engine.relay import Relay
-from pointsman.policy.decision import Decision
+from pointsman.policy.decision import Action, Decision
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What the peek and the policy said, once they have."""
 
-    decision: Decision | None = None
+    action: str | None = None
+    rule: str | None = None
     host: str | None = None
     protocol: str = "tcp"
 
@@ -28,6 +31,7 @@ class _Known:
 class RecordMaker:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
+        self._address = str(flow.original_destination[0])
         self._started = 0.0
         self._known = _Known()
         self._reported = False
@@ -38,55 +42,77 @@ class RecordMaker:
 
     def decided(self, decision: Decision, peeked: Peeked) -> None:
         protocol = "tls" if peeked.hello is not None else "http/1.1" if peeked.head is not None else "tcp"
-        self._known = _Known(decision, peeked.host, protocol)
+        self._known = _Known(decision.action.value, decision.rule_name, peeked.host, protocol)
 
-    def exchanges(self, layer: Relay | Interception) -> Iterator[FlowRecord]:
-        for exchange in layer.exchanges():
+    def relayed_as_learned(self, entry: Entry) -> None:
+        self._known = replace(self._known, action=Action.RELAY.value, rule=f"learned: {entry.reason}")
+        until = datetime.fromtimestamp(entry.until, UTC)
+        self.note = f"not decrypted until {until:%Y-%m-%d %H:%M}Z: the app refused our certificate for this host"
+
+    def wall(self, now: float) -> float:
+        """Seconds since 1970, UTC."""
+        return self._flow.time + (now - self._started)
+
+    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception) -> Iterator[FlowRecord]:
+        for exchange in done:
             self._reported = True
-            yield self._of_exchange(exchange, layer)
+            yield self._record(
+                exchange.started,
+                exchange.ended,
+                host=exchange.host or self._known.host,
+                protocol=layer.protocol,
+                exchange=exchange,
+                error=exchange.error,
+            )
 
     def finish(self, layer: Relay | Interception | None, now: float, error: str | None) -> Iterator[FlowRecord]:
         """The last ones: exchanges that were under way, or the connection itself."""
         if layer is not None:
             layer.cut(now, error or "no response")
-            yield from self.exchanges(layer)
+            yield from self.exchanges(layer.exchanges(), layer)
         if self._reported:
             return
-        yield replace(
-            self._blank(self._started, now),
+        yield self._record(
+            self._started,
+            now,
+            host=self._known.host,
             protocol=self._known.protocol,
             bytes_up=layer.bytes_up if layer is not None else 0,
             bytes_down=layer.bytes_down if layer is not None else 0,
             error=error,
         )
 
-    def _of_exchange(self, exchange: Exchange, layer: Relay | Interception) -> FlowRecord:
-        return replace(
-            self._blank(exchange.started, exchange.ended),
-            host=exchange.host or self._known.host,
-            protocol=layer.protocol,
-            method=exchange.method,
-            path=exchange.path,
-            status=exchange.status,
-            bytes_up=exchange.bytes_up,
-            bytes_down=exchange.bytes_down,
-            error=exchange.error,
-        )
-
-    def _blank(self, started: float, ended: float) -> FlowRecord:
-        address, port = self._flow.original_destination
-        decision = self._known.decision
+    def _record(
+        self,
+        started: float,
+        ended: float,
+        *,
+        host: str | None,
+        protocol: str,
+        error: str | None,
+        bytes_up: int = 0,
+        bytes_down: int = 0,
+        exchange: Exchange | None = None,
+    ) -> FlowRecord:
+        """One call makes it whole: at thirty thousand a second, copying a template costs more than the parsing."""
+        known = self._known
         return FlowRecord(
             flow=self._flow.id,
-            time=self._flow.time + (started - self._started),
+            time=self.wall(started),
             app=self._flow.app,
             pid=self._flow.pid,
-            address=str(address),
-            port=port,
-            host=self._known.host,
-            decision=decision.action.value if decision else None,
-            rule=decision.rule_name if decision else None,
-            protocol=self._known.protocol,
+            address=self._address,
+            port=self._flow.original_destination[1],
+            host=host,
+            decision=known.action,
+            rule=known.rule,
+            protocol=protocol,
+            method=exchange.method if exchange is not None else None,
+            path=exchange.path if exchange is not None else None,
+            status=exchange.status if exchange is not None else None,
+            bytes_up=exchange.bytes_up if exchange is not None else bytes_up,
+            bytes_down=exchange.bytes_down if exchange is not None else bytes_down,
             duration_ms=round((ended - started) * 1000, 3),
-            note=self.note,
+            error=error,
+            note=exchange.note if exchange is not None and exchange.note else self.note,
         )

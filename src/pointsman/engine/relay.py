@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import Side
-from pointsman.engine.http1 import Exchange, Http1Observer
+from pointsman.engine.exchange import Exchange, Observer
 
 
 class Relay:
-    def __init__(self, observer: Http1Observer | None = None) -> None:
+    def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer
         self._ended: set[Side] = set()
         self.bytes_up = 0
@@ -25,7 +25,7 @@ class Relay:
 
     @property
     def finished(self) -> bool:
-        return len(self._ended) == len(Side)
+        return len(self._ended) == 2  # len(Side) is a loop in Python
 
     @property
     def protocol(self) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pointsman.wire.tls_alert import Alert
 
-READ_SIZE = 64 * 1024  # bytes; more gains nothing (dependencies.md 2)
+READ_SIZE = 64 * 1024  # bytes; must be more than one record of TLS
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h that have an alert of their own (RFC 8446 6.2).
 _VERIFY_ALERTS: Final = {
@@ -38,11 +38,19 @@ class TlsError(Exception):
 
 
 class TlsSide:
-    def __init__(self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        self.context = context
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
         self.established = False
         self.closed_by_peer = False
@@ -69,25 +77,35 @@ class TlsSide:
 
     def read(self) -> bytes:
         """All plaintext that is here.  Raises TlsError."""
-        parts = []
+        parts: list[bytes] = []
         try:
             while data := self._tls.read(READ_SIZE):
+                if not self._incoming.pending:
+                    # A read gives a record at most, so nothing is left; asking once more would cost an exception.
+                    if not parts:
+                        return data
+                    parts.append(data)
+                    break
                 parts.append(data)
-            self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
+            else:
+                self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
             self.closed_by_peer = True  # and this is close_notify after ours
         except ssl.SSLError as error:
             raise _failed(error) from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     def write(self, data: bytes) -> None:
-        """Raises TlsError.  Never waits: a memory BIO takes everything, and renegotiation is off."""
-        rest = memoryview(data)
+        """`data` is not empty.  Raises TlsError.
+
+        Never waits: a memory BIO takes everything, and renegotiation is off.
+        """
         try:
-            while rest:
-                rest = rest[self._tls.write(rest) :]
+            sent = self._tls.write(data)
+            while sent < len(data):
+                sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
 
@@ -104,6 +122,13 @@ class TlsSide:
     def outgoing(self) -> bytes:
         """Bytes for the wire that have come together since the last call."""
         return self._outgoing.read() if self._outgoing.pending else b""
+
+    def session(self) -> ssl.SSLSession | None:
+        """What would make the next handshake with this server a short one.  In TLS 1.3 it comes with first data."""
+        return self._tls.session
+
+    def resumed(self) -> bool:
+        return bool(self._tls.session_reused)
 
     def alpn(self) -> str | None:
         return self._tls.selected_alpn_protocol()

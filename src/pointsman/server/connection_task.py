@@ -1,7 +1,7 @@
-"""Carry out what the engine says about one connection: two transports, a timer, a dial and a leaf under way.
+"""Carry out what the engine says about one connection: two streams, a timer, a dial and a leaf under way.
 
-It decides nothing.  Events of asyncio become events of the engine, commands become calls, in order.  When `run`
-returns, both sockets are closed and nothing of the connection is left.
+It decides nothing.  What the event loop tells becomes events of the engine, commands become calls, in order.  When
+`run` returns, both sockets are closed and nothing of the connection is left.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import assert_never, cast
+from typing import assert_never
 
 from pointsman.authority.leaf_cache import LeafCache
-from pointsman.engine.commands import Abort, Close, Command, Dial, End, MintLeaf, Pause, Report, Resume, Send
+from pointsman.engine.commands import Abort, Close, Command, Dial, End, Learn, MintLeaf, Pause, Report, Resume, Send
 from pointsman.engine.connection import Connection
 from pointsman.engine.events import (
     Congested,
@@ -33,12 +32,10 @@ from pointsman.engine.events import (
     Stopping,
 )
 from pointsman.engine.flow_record import FlowRecord
-from pointsman.server.dial import describe, dial, reset_on_close
+from pointsman.server.dial import ReadyDial, describe, dial, prepared
+from pointsman.server.stream import ReadyStream, Stream, knows_readiness, open_stream
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
-
-HIGH_WATER = 64 * 1024  # bytes waiting to be sent: pause the other side
-LOW_WATER = 16 * 1024  # bytes waiting to be sent: let it go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,8 @@ class Services:
     threads: Executor
     """For issuing leafs, off the event loop."""
     report: Callable[[FlowRecord], None]
+    learn: Callable[[str | None, str, str], None]
+    """App, host and reason: the app has refused our certificate."""
 
 
 class ConnectionTask:
@@ -61,52 +60,79 @@ class ConnectionTask:
         self._records = records
         self._services = services
         self._loop = asyncio.get_running_loop()
-        self._transports: dict[Side, asyncio.Transport] = {}
+        self._streams: dict[Side, Stream] = {}
         self._events: deque[Event] = deque()
         self._handling = False
         self._timer: asyncio.TimerHandle | None = None
+        self._dialling: ReadyDial | None = None
         self._work: set[asyncio.Task[None]] = set()
-        self._group: asyncio.TaskGroup | None = None
-        self._over = asyncio.Event()
+        self._over: asyncio.Future[None] = self._loop.create_future()
         self._bug: Exception | None = None
 
     async def run(self, accepted: socket.socket) -> None:
         """From the accepted socket, which is ours from now on, to the last byte.  Raises what was a bug of ours."""
         try:
-            async with asyncio.TaskGroup() as self._group:
-                await self._loop.connect_accepted_socket(lambda: _Edge(Side.DOWNSTREAM, self), accepted)
-                await self._over.wait()
-                self._cancel_work()
+            self._side_opened(Side.DOWNSTREAM, await open_stream(accepted, Side.DOWNSTREAM, self))
+            await self._over
         finally:
-            self._tear_down()
+            await self._tear_down()
             accepted.close()
         if self._bug is not None:
             raise self._bug
 
     def stop(self) -> None:
         """Do not wait for this connection any longer."""
-        self.handle(Stopping())
+        self._handle(Stopping())
 
-    def handle(self, event: Event) -> None:
-        # A write may call back at once (pause_writing): such events wait until the commands before them are done.
-        self._events.append(event)
-        if not self._handling and self._bug is None:
-            self._guarded(self._handle_events)
+    # What a stream tells.
 
-    def side_opened(self, side: Side, transport: asyncio.Transport) -> None:
-        self._transports[side] = transport
+    def received(self, side: Side, data: bytes) -> None:
+        """As `_handle(Received(side, data))`, by the shortest way: this is where the time goes."""
+        if self._handling or self._bug is not None:
+            self._events.append(Received(side, data))
+            return
+        self._handling = True
+        try:
+            self._do(self._connection.received(side, data, self._loop.time()))
+            self._handling = False
+            if self._events:
+                self._handle_events()
+            if not self._connection.steady:
+                self._arm()
+        except Exception as bug:
+            self._crashed(bug)
+
+    def ended(self, side: Side) -> None:
+        self._handle(Ended(side))
+
+    def congested(self, side: Side) -> None:
+        self._handle(Congested(side))
+
+    def drained(self, side: Side) -> None:
+        self._handle(Drained(side))
+
+    def side_closed(self, side: Side, error: Exception | None) -> None:
+        self._streams.pop(side, None)
+        if not self._connection.closing and self._bug is None:
+            self._handle(Lost(side, describe(error) if isinstance(error, OSError) else str(error or "closed")))
+        self._check_over()
+
+    def _side_opened(self, side: Side, stream: Stream) -> None:
+        self._streams[side] = stream
         if self._connection.closing:
-            transport.abort()
+            stream.abort()
         elif side is Side.UPSTREAM:
-            self.handle(Connected())
+            self._handle(Connected())
         else:
             self._guarded(lambda: self._do(self._connection.start(self._loop.time())))
 
-    def side_closed(self, side: Side, error: Exception | None) -> None:
-        self._transports.pop(side, None)
-        if not self._connection.closing and self._bug is None:
-            self.handle(Lost(side, describe(error) if isinstance(error, OSError) else str(error or "closed")))
-        self._check_over()
+    # Events and commands.
+
+    def _handle(self, event: Event) -> None:
+        # A write may call back at once (congested): such events wait until the commands before them are done.
+        self._events.append(event)
+        if not self._handling and self._bug is None:
+            self._guarded(self._handle_events)
 
     def _handle_events(self) -> None:
         self._handling = True
@@ -117,36 +143,43 @@ class ConnectionTask:
             self._handling = False
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        """Asyncio would log a bug and leave the other side open; here it ends the connection, and `run` raises it."""
+        """The loop would log a bug and leave the other side open; here it ends the connection, and `run` raises it."""
         try:
             step()
-            self._arm()
+            if not self._connection.steady:
+                self._arm()
         except Exception as bug:
-            self._bug = bug
-            self._abort()
-            self._over.set()
+            self._crashed(bug)
+
+    def _crashed(self, bug: Exception) -> None:
+        self._bug = bug
+        self._abort()
+        self._set_over()
 
     def _do(self, commands: Iterable[Command]) -> None:
+        streams = self._streams
         for command in commands:
             match command:
                 case Send(side, data):
-                    transport = self._transports.get(side)
-                    if transport is not None:
-                        transport.write(data)
-                case Pause(side):
-                    if side in self._transports:
-                        self._transports[side].pause_reading()
-                case Resume(side):
-                    if side in self._transports:
-                        self._transports[side].resume_reading()
-                case End(side):
-                    self._end(side)
-                case Dial():
-                    self._start(self._dial())
-                case MintLeaf():
-                    self._mint(command)
+                    if side in streams:
+                        streams[side].write(data)
                 case Report(record):
                     self._services.report(record)
+                case Pause(side):
+                    if side in streams:
+                        streams[side].pause()
+                case Resume(side):
+                    if side in streams:
+                        streams[side].resume()
+                case End(side):
+                    if side in streams:
+                        streams[side].end()
+                case Dial():
+                    self._dial()
+                case MintLeaf():
+                    self._mint(command)
+                case Learn(host, reason):
+                    self._services.learn(self._connection.app, host, reason)
                 case Close():
                     self._close()
                 case Abort():
@@ -154,44 +187,41 @@ class ConnectionTask:
                 case _:
                     assert_never(command)
 
-    def _end(self, side: Side) -> None:
-        transport = self._transports.get(side)
-        if transport is None or transport.is_closing():
-            return
-        with suppress(OSError):  # reset in this very moment; connection_lost tells
-            transport.write_eof()
-
     def _close(self) -> None:
         self._cancel_work()
-        for transport in list(self._transports.values()):
-            transport.close()
+        for stream in list(self._streams.values()):
+            stream.close()
         self._check_over()
 
     def _abort(self) -> None:
         self._cancel_work()
-        for transport in list(self._transports.values()):
-            connection = transport.get_extra_info("socket")
-            if connection is not None:
-                reset_on_close(connection)
-            transport.abort()
+        for stream in list(self._streams.values()):
+            stream.abort()
         self._check_over()
 
     def _check_over(self) -> None:
-        if self._connection.closing and not self._transports:
-            self._over.set()
+        if self._connection.closing and not self._streams:
+            self._set_over()
 
-    def _tear_down(self) -> None:
+    def _set_over(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def _tear_down(self) -> None:
         """Harmless when all is done; the whole truth when `run` was cancelled."""
         if self._timer is not None:
             self._timer.cancel()
-        for transport in list(self._transports.values()):
-            transport.abort()
+        for stream in list(self._streams.values()):
+            stream.abort()
+        self._cancel_work()
+        if self._work:
+            await asyncio.wait(self._work)
 
     # Time.
 
     def _arm(self) -> None:
         """The timer may ring too early, never too late: a deadline that moved on is found when it rings."""
-        if self._over.is_set():
+        if self._over.done():
             return
         deadline = self._connection.deadline
         if self._timer is not None:
@@ -203,35 +233,60 @@ class ConnectionTask:
     def _tick(self) -> None:
         self._timer = None
         self._guarded(lambda: self._do(self._connection.tick(self._loop.time())))
+        if self._timer is None:
+            self._arm()
 
     # Work that takes time.
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        assert self._group is not None, "commands come while `run` runs"
-        task = self._group.create_task(work)
+        task = self._loop.create_task(self._watched(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
+    async def _watched(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as bug:
+            self._crashed(bug)
+
     def _cancel_work(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
         for task in self._work:
             task.cancel()
 
-    async def _dial(self) -> None:
+    def _dial(self) -> None:
+        if not knows_readiness(self._loop):
+            self._start(self._dial_in_task())
+            return
+        try:
+            upstream = prepared(self._destination[0], self._records, self._services.redirects)
+        except OSError as error:
+            self._handle(ConnectFailed(describe(error)))
+            return
+        self._dialling = ReadyDial(upstream, self._dialled)
+        self._dialling.start(self._destination)
+
+    def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
+        if self._bug is not None or self._connection.closing:
+            upstream.close()
+        elif error is not None:
+            self._handle(ConnectFailed(describe(error)))
+        else:
+            self._side_opened(Side.UPSTREAM, ReadyStream(upstream, Side.UPSTREAM, self))
+
+    async def _dial_in_task(self) -> None:
         try:
             upstream = await dial(self._destination, self._records, self._services.redirects)
         except OSError as error:
-            self.handle(ConnectFailed(describe(error)))
+            self._handle(ConnectFailed(describe(error)))
             return
-        try:
-            await self._loop.create_connection(lambda: _Edge(Side.UPSTREAM, self), sock=upstream)
-        except asyncio.CancelledError:
-            upstream.close()
-            raise
+        self._side_opened(Side.UPSTREAM, await open_stream(upstream, Side.UPSTREAM, self))
 
     def _mint(self, command: MintLeaf) -> None:
         ready = self._services.leaves.cached(command.names, command.alpn)
         if ready is not None:
-            self.handle(LeafReady(ready))
+            self._handle(LeafReady(ready))
         else:
             self._start(self._mint_in_thread(command))
 
@@ -241,35 +296,6 @@ class ConnectionTask:
                 self._services.threads, self._services.leaves.get, command.names, command.alpn
             )
         except (ValueError, OSError) as error:
-            self.handle(LeafFailed(str(error)))
+            self._handle(LeafFailed(str(error)))
             return
-        self.handle(LeafReady(context))
-
-
-class _Edge(asyncio.Protocol):
-    """One side's socket as asyncio shows it."""
-
-    def __init__(self, side: Side, task: ConnectionTask) -> None:
-        self._side = side
-        self._task = task
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast("asyncio.Transport", transport)
-        stream.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self._task.side_opened(self._side, stream)
-
-    def data_received(self, data: bytes) -> None:
-        self._task.handle(Received(self._side, data))
-
-    def eof_received(self) -> bool:
-        self._task.handle(Ended(self._side))
-        return True  # keep it open: it may still read
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._task.side_closed(self._side, exc)
-
-    def pause_writing(self) -> None:
-        self._task.handle(Congested(self._side))
-
-    def resume_writing(self) -> None:
-        self._task.handle(Drained(self._side))
+        self._handle(LeafReady(context))

@@ -11,24 +11,70 @@ import asyncio
 import errno
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
 
+_UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
+
+
+class ReadyDial:
+    """A dial on a loop that knows readiness, without a task of its own; `done` is called once, unless cancelled."""
+
+    def __init__(self, upstream: socket.socket, done: Callable[[socket.socket, OSError | None], None]) -> None:
+        self._upstream = upstream
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._waiting = False
+
+    def start(self, destination: tuple[Address, int]) -> None:
+        error = self._upstream.connect_ex((str(destination[0]), destination[1]))
+        if error in _UNDER_WAY:
+            self._waiting = True
+            self._loop.add_writer(self._upstream.fileno(), self._writable)
+        else:  # not before the command that asked for it is done
+            self._loop.call_soon(self._finish, error)
+
+    def cancel(self) -> None:
+        """Harmless when it is over."""
+        if self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._upstream.fileno())
+            self._upstream.close()
+
+    def _writable(self) -> None:
+        self._waiting = False
+        self._loop.remove_writer(self._upstream.fileno())
+        self._finish(self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _finish(self, error: int) -> None:
+        if error:
+            self._upstream.close()
+        self._done(self._upstream, OSError(error, os.strerror(error)) if error else None)
+
 
 async def dial(destination: tuple[Address, int], records: bytes, redirects: RedirectSource) -> socket.socket:
     """A connected, non-blocking socket; the caller bounds the time.  Raises OSError."""
-    address, port = destination
+    upstream = prepared(destination[0], records, redirects)
+    try:
+        await asyncio.get_running_loop().sock_connect(upstream, (str(destination[0]), destination[1]))
+    except BaseException:  # cancelled too: nobody else knows this socket
+        upstream.close()
+        raise
+    return upstream
+
+
+def prepared(address: Address, records: bytes, redirects: RedirectSource) -> socket.socket:
+    """A socket that may connect to this address.  Raises OSError."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
-    upstream = socket.socket(family, socket.SOCK_STREAM)
+    upstream = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         upstream.setblocking(False)
         upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         redirects.apply_records(upstream, records)
-        await asyncio.get_running_loop().sock_connect(upstream, (str(address), port))
-    except BaseException:  # cancelled too: nobody else knows this socket
+    except BaseException:
         upstream.close()
         raise
     return upstream
@@ -39,10 +85,3 @@ def describe(error: OSError) -> str:
     name = errno.errorcode.get(error.errno or 0)
     text = os.strerror(error.errno).lower() if name and error.errno else str(error) or type(error).__name__
     return f"{text} ({name})" if name else text
-
-
-def reset_on_close(connection: socket.socket) -> None:
-    """Make the coming close an RST: the peer sees a failure, not an end."""
-    linger = b"\x01\x00\x00\x00" if os.name == "nt" else b"\x01\x00\x00\x00\x00\x00\x00\x00"
-    with suppress(OSError):  # already dead, which is what we wanted
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

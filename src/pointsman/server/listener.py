@@ -17,12 +17,15 @@ from ipaddress import IPv4Address, IPv6Address
 from pointsman.errors import Exit, PointsmanError
 from pointsman.server.dial import describe
 from pointsman.server.limits import Counters
+from pointsman.server.stream import knows_readiness
 from pointsman.wire.abi import Endpoints
 
 BACKLOG = 1024  # connections that wait to be accepted
+ACCEPT_AT_ONCE = 64  # connections, before others have their turn
 EXHAUSTED_PAUSE = 0.1  # seconds without accepting when the system is out of handles or memory
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_V4, _V6 = IPv4Address("127.0.0.1"), IPv6Address("::1")
+_LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+_ANY = (IPv4Address("0.0.0.0"), IPv6Address("::"))  # noqa: S104 - a gateway's clients are other machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +38,32 @@ class Listeners:
             listening.close()
 
 
-def listen(port: int) -> Listeners:
+def listen(port: int, *, any_address: bool = False) -> Listeners:
     """Bind 127.0.0.1 and, where the system has it, ::1.  Port 0 lets the system choose, for each its own.
+
+    `any_address`: every address of this machine in place of loopback.
 
     Raises:
         PointsmanError: PM401, another program has the port.
     """
-    v4 = _bind(socket.AF_INET, str(_V4), port)
+    address4, address6 = _ANY if any_address else _LOOPBACK
+    v4 = _bind(socket.AF_INET, str(address4), port)
     try:
-        v6 = _bind(socket.AF_INET6, str(_V6), port)
+        v6 = _bind(socket.AF_INET6, str(address6), port)
     except OSError:
         # No IPv6 here: connections over IPv6 fail open, since the driver gets no endpoint for them.
-        return Listeners(Endpoints(v4=(_V4, v4.getsockname()[1])), (v4,))
+        return Listeners(Endpoints(v4=(address4, v4.getsockname()[1])), (v4,))
     except PointsmanError:
         v4.close()
         raise
-    return Listeners(Endpoints(v4=(_V4, v4.getsockname()[1]), v6=(_V6, v6.getsockname()[1])), (v4, v6))
+    return Listeners(Endpoints(v4=(address4, v4.getsockname()[1]), v6=(address6, v6.getsockname()[1])), (v4, v6))
 
 
 def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             # On Windows SO_REUSEADDR would let any program take the port from us.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -77,6 +85,9 @@ async def accept_forever(
 ) -> None:
     """Ends when `listening` is closed, or by cancellation.  `accepted` owns each socket it is given."""
     loop = asyncio.get_running_loop()
+    if knows_readiness(loop):
+        await _accept_when_ready(listening, accepted, counters)
+        return
     while listening.fileno() >= 0:
         try:
             connection, _ = await loop.sock_accept(listening)
@@ -87,6 +98,41 @@ async def accept_forever(
             continue
         counters.accepted += 1
         accepted(connection)
+
+
+async def _accept_when_ready(
+    listening: socket.socket, accepted: Callable[[socket.socket], None], counters: Counters
+) -> None:
+    """The same without a future for each connection: all that wait are accepted in one turn of the loop."""
+    loop = asyncio.get_running_loop()
+    descriptor = listening.fileno()
+    exhausted: asyncio.Future[None] = loop.create_future()
+
+    def take() -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # Reset before it was accepted, or the system is short of something: one connection's trouble.
+                counters.accept_errors += 1
+                if error.errno in _EXHAUSTED:
+                    loop.remove_reader(descriptor)
+                    exhausted.set_result(None)
+                return
+            connection.setblocking(False)
+            counters.accepted += 1
+            accepted(connection)
+
+    try:
+        while listening.fileno() >= 0:
+            exhausted = loop.create_future()
+            loop.add_reader(descriptor, take)
+            await exhausted
+            await asyncio.sleep(EXHAUSTED_PAUSE)
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _taken(address: str, port: int, error: OSError) -> PointsmanError:

@@ -18,9 +18,9 @@ from itertools import count
 from pointsman.engine.connection import Connection, Settings
 from pointsman.engine.flow_record import Flow
 from pointsman.server.connection_task import ConnectionTask, Services
-from pointsman.server.dial import reset_on_close
 from pointsman.server.limits import Counters, Limits
 from pointsman.server.listener import accept_forever
+from pointsman.server.stream import reset_on_close
 from pointsman.system.interface import System
 from pointsman.wire.abi import AbiError, Address
 from pointsman.wire.redirect_context import RedirectContext, decode_redirect_context

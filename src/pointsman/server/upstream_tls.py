@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
+from pointsman.engine.interception import SPOKEN
 from pointsman.errors import Exit, PointsmanError
 
 
@@ -18,8 +20,8 @@ class UpstreamContexts:
     def __init__(self, extra_roots: Sequence[Path] = ()) -> None:
         """Raises PointsmanError PM452 if a file with roots cannot be used."""
         self._extra_roots = tuple(extra_roots)
-        # The engine makes two offers at most; all are made now so that no connection waits for it.
-        offers: tuple[tuple[str, ...], ...] = ((), ("http/1.1",))
+        # Every offer that the engine can make; all are made now so that no connection waits for it.
+        offers = [offer for size in range(len(SPOKEN) + 1) for offer in permutations(SPOKEN, size)]
         self._contexts = {alpn: self._make(alpn) for alpn in offers}
 
     def __call__(self, alpn: tuple[str, ...]) -> ssl.SSLContext:

@@ -15,10 +15,13 @@ from ipaddress import ip_address
 
 from pointsman.authority.issue import Root
 from pointsman.authority.leaf_cache import LeafCache
-from pointsman.engine.commands import Abort, Close, Command, Dial, End, MintLeaf, Pause, Report, Resume, Send
+from pointsman.engine.commands import Abort, Close, Command, Dial, End, Learn, MintLeaf, Pause, Report, Resume, Send
 from pointsman.engine.connection import Connection, Settings
 from pointsman.engine.events import Connected, Ended, Event, LeafReady, Received, Side
 from pointsman.engine.flow_record import Flow, FlowRecord
+from pointsman.engine.interception import UpstreamTls
+from pointsman.engine.learned import Learned
+from pointsman.engine.sessions import Sessions
 from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
 
@@ -36,6 +39,9 @@ class Rig:
         proxy_root: Root | None = None,
         trusts: Root | None = None,
         connects: bool = True,
+        learned: Learned | None = None,
+        sessions: Sessions | None = None,
+        upstream_tls: UpstreamTls | None = None,
     ) -> None:
         """`connects`: a dial succeeds at once; otherwise the test tells."""
         self.now = 1000.0
@@ -53,7 +59,13 @@ class Rig:
         self._trusts = trusts
         self.leaves = LeafCache(proxy_root or authority.root("proxy"), now=lambda: datetime.now(UTC))
         flow = Flow(1, EPOCH, app, 4711, (ip_address(destination[0]), destination[1]))
-        settings = Settings(parse_policy(policy.encode(), "test.toml"), self._upstream_tls)
+        self.learned = learned or Learned()
+        settings = Settings(
+            parse_policy(policy.encode(), "test.toml"),
+            upstream_tls or self._upstream_tls,
+            self.learned,
+            sessions if sessions is not None else Sessions(),
+        )
         self.connection = Connection(flow, settings)
         self._do(self.connection.start(self.now))
 
@@ -124,6 +136,8 @@ class Rig:
                     self.minted.append(command)
                     if self.mints_at_once:
                         follow_up.append(LeafReady(self.leaves.get(command.names, command.alpn)))
+                case Learn(host, reason):
+                    self.learned.refused(self.connection.app, host, reason, EPOCH)
                 case Report(record):
                     self.records.append(record)
                 case Close():

@@ -84,3 +84,51 @@ def host_of_authority(authority: str) -> str | None:
     if re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", host):
         return host
     return host_name(host)
+
+
+# Heads that need no judge (`engine.http1`): every field line is a token, a colon and visible text, so no two readers
+# can differ about where the head ends; and the words below, which could say that the framing is another, are absent.
+_FIELDS = rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+\r\n"
+_PLAIN_GET = re.compile(rb"GET ([\x21-\x7e]+) HTTP/1\.1\r\n" + _FIELDS)
+_PLAIN_RESPONSE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*\r\n" + _FIELDS)
+_LENGTH = b"\r\ncontent-length:"
+_HOST_FIELD = b"\r\nhost:"
+_LONGEST_LENGTH = 15  # digits
+
+
+def plain_get(data: bytes) -> tuple[bytes, bytes] | None:
+    """Target and Host field, if `data` is exactly one GET without a body and without any doubt; else None."""
+    if not data.startswith(b"GET /"):
+        return None
+    match = _PLAIN_GET.fullmatch(data)
+    if match is None:
+        return None
+    lower = data.lower()
+    if b"content-length" in lower or _is_special(lower):
+        return None
+    at = lower.find(_HOST_FIELD)
+    if at < 0 or lower.find(_HOST_FIELD, at + 1) >= 0:
+        return None
+    at += len(_HOST_FIELD)
+    return match[1], data[at : data.index(b"\r\n", at)].strip()
+
+
+def plain_response(data: bytes) -> tuple[int, int, int] | None:
+    """Status, size of the head and length of the body, if `data` begins with a response that has a Content-Length and
+    nothing that could frame it otherwise; else None.  The caller knows that it answers a GET."""
+    match = _PLAIN_RESPONSE.match(data)
+    if match is None or match[1] in (b"204", b"304"):
+        return None
+    lower = match[0].lower()
+    at = lower.find(_LENGTH)
+    if at < 0 or lower.find(_LENGTH, at + 1) >= 0 or _is_special(lower):
+        return None
+    at += len(_LENGTH)
+    length = lower[at : lower.index(b"\r\n", at)].strip(b" \t")
+    if not length.isdigit() or len(length) > _LONGEST_LENGTH:
+        return None
+    return int(match[1]), match.end(), int(length)
+
+
+def _is_special(lower: bytes) -> bool:
+    return b"transfer-encoding" in lower or b"upgrade" in lower or b"close" in lower

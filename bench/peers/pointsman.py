@@ -1,0 +1,42 @@
+"""Pointsman as a peer of the shared harness: `pointsman run --source netfilter` in the router's namespace."""
+
+import os
+import shlex
+
+from lib.peer import Path, Peer, need, out_of
+
+COMMAND = shlex.split(os.environ.get("PTB_POINTSMAN", "python3 -m pointsman"))
+
+
+class Pointsman(Peer):
+    """As a user starts it: flow records on, to a file; upstream verification on."""
+
+    name = "pointsman"
+    modes = ("passthrough", "mitm")
+    h2 = True
+    options: tuple[str, ...] = ()
+
+    def available(self):
+        return need(COMMAND[0])
+
+    def version(self):
+        return out_of(*COMMAND, "--version").strip()
+
+    def command(self, mode):
+        policy = Path(self.dir / "policy.toml")
+        policy.write_text(f'default = "{"relay" if mode == "passthrough" else "inspect"}"\n')
+        return [
+            *COMMAND, "run", "--source", "netfilter", "--port", self.listen_port, "--policy", policy,
+            "--flows", self.dir / "flows.jsonl", "--quiet", "--ca", self.dir / "ca",
+            "--upstream-ca", self.origin_ca, *self.options,
+        ]  # fmt: skip
+
+    def ca(self, mode):
+        return self.origin_ca if mode == "passthrough" else self.dir / "ca/root.pem"
+
+
+class PointsmanPlainLoop(Pointsman):
+    """On asyncio's own loop, as without the extra `fast`."""
+
+    name = "pointsman-asyncio"
+    options = ("--no-fast",)

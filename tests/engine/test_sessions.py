@@ -1,0 +1,103 @@
+"""The second handshake with an origin is a short one."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from pointsman.engine.sessions import CAPACITY, LIFETIME, Sessions
+from pointsman.testing import authority
+from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
+
+NAME = "www.example.com"
+
+
+def server(version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = authority.server_context(NAME)
+    context.maximum_version = version
+    context.num_tickets = 2
+    return context
+
+
+def visit(sessions: Sessions, client: ssl.SSLContext, context: ssl.SSLContext, name: str = NAME) -> tuple[TlsEnd, Rig]:
+    rig = Rig(sessions=sessions, upstream_tls=lambda _: client)
+    app = TlsEnd(rig, APP, authority.client_context(trusts=authority.root("proxy")), name)
+    origin = TlsEnd(rig, ORIGIN, context)
+    pump(app, origin)
+    app.send(b"x")
+    pump(app, origin)
+    origin.send(b"y")
+    pump(app, origin)
+    assert bytes(app.received) == b"y"
+    return origin, rig
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_second_visit_resumes_and_the_leaf_has_the_same_names(version: ssl.TLSVersion) -> None:
+    sessions, client, context = Sessions(), authority.client_context(), server(version)
+    first, first_rig = visit(sessions, client, context)
+    second, second_rig = visit(sessions, client, context)
+    third, _ = visit(sessions, client, context)
+
+    assert [bool(end.tls.session_reused) for end in (first, second, third)] == [False, True, True]
+    assert first_rig.minted[0].names == second_rig.minted[0].names
+
+
+def test_a_server_that_forgot_gets_a_full_handshake() -> None:
+    sessions, client = Sessions(), authority.client_context()
+    visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
+    other = server(ssl.TLSVersion.TLSv1_3)
+    again, _ = visit(sessions, client, other)
+    third, _ = visit(sessions, client, other)
+
+    assert not again.tls.session_reused
+    assert third.tls.session_reused
+
+
+def test_another_offer_gets_a_full_handshake() -> None:
+    """Its context is another one, and OpenSSL would raise."""
+    sessions, context = Sessions(), server(ssl.TLSVersion.TLSv1_3)
+    visit(sessions, authority.client_context(), context)
+    again, _ = visit(sessions, authority.client_context(), context)
+
+    assert not again.tls.session_reused
+
+
+def session() -> tuple[ssl.SSLContext, ssl.SSLSession]:
+    sessions, client = Sessions(), authority.client_context()
+    visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
+    found = sessions.find((NAME, 443), client, 1000.0)
+    assert found is not None
+    return client, found
+
+
+def test_a_session_is_for_its_port_and_not_for_long() -> None:
+    client, found = session()
+    sessions = Sessions()
+    sessions.keep((NAME, 443), client, found, 0.0)
+
+    assert sessions.find((NAME, 443), client, 1.0) is found
+    assert sessions.find((NAME, 8443), client, 1.0) is None
+    assert sessions.find((NAME, 443), client, LIFETIME) is None
+    assert sessions.wants((NAME, 443), client, LIFETIME)
+
+
+def test_a_server_that_gives_no_session_is_not_asked_again_and_again() -> None:
+    client, _ = session()
+    sessions = Sessions()
+    assert sessions.wants((NAME, 443), client, 0.0)
+    sessions.keep((NAME, 443), client, None, 0.0)
+
+    assert not sessions.wants((NAME, 443), client, 1.0)
+    assert sessions.find((NAME, 443), client, 1.0) is None
+
+
+def test_the_cache_is_bounded() -> None:
+    client, found = session()
+    sessions = Sessions()
+    for number in range(CAPACITY + 3):
+        sessions.keep((f"h{number}", 443), client, found, 0.0)
+
+    assert len(sessions) == CAPACITY
+    assert sessions.find(("h2", 443), client, 0.0) is None
