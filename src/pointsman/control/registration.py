@@ -18,6 +18,7 @@ import logging
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.compile import compile_policy
 from pointsman.policy.rules import Policy
+from pointsman.policy.sight import Sight
 from pointsman.system.interface import Driver, DriverError, FilterEngine, System
 from pointsman.wire.abi import (
     ABI_VERSION,
@@ -126,7 +127,7 @@ class Registration:
         request = register_request(self._endpoints, lease_ms=self._lease_ms)
         registered = decode_registered(self._driver.control(Ioctl.REGISTER, request, REGISTERED_SIZE))
         self.number = registered.registration
-        self._filters.replace(compile_policy(self._policy, self.number, self._system.app_id))
+        self._filters.replace(compile_policy(self._policy, self.number, Sight(self._system.app_id)))
 
 
 def _refused(seen: str) -> PointsmanError:

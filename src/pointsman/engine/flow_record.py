@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pointsman.policy.match import Address
+from pointsman.wire.process_facts import ProcessFacts
 
 PATH_LIMIT = 2048  # characters; a longer path is cut
 
@@ -22,6 +23,8 @@ class Flow:
     app: str | None
     pid: int
     original_destination: tuple[Address, int]
+    process: ProcessFacts | None = None
+    """None: not asked, or the process is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
