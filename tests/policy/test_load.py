@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.apps import AppSet
 from pointsman.policy.decision import Action
-from pointsman.policy.load import default_policy, parse_policy
+from pointsman.policy.load import parse_policy
 from pointsman.policy.rules import Policy, Protocol, Rule
 from pointsman.policy.tables import HostSet, NetworkSet
 
@@ -63,14 +63,6 @@ def test_every_key_is_understood() -> None:
 
 def test_the_default_is_inspect() -> None:
     assert load('[[rule]]\naction = "block"').default is Action.INSPECT
-
-
-def test_the_built_in_policy_blocks_quic_and_inspects_the_rest() -> None:
-    policy = default_policy()
-
-    (rule,) = policy.rules
-    assert (rule.protocol, rule.ports, rule.action) == (Protocol.UDP, ((443, 443),), Action.BLOCK)
-    assert policy.default is Action.INSPECT
 
 
 def test_all_errors_come_at_once_with_line_key_found_and_allowed() -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 import click
 
 from pointsman.cli import options
-from pointsman.control.policy_file import load_policy
+from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
 from pointsman.errors import Exit, PointsmanError
-from pointsman.policy.load import default_policy
 from pointsman.system.interface import System
 
 

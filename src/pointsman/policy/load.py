@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
-from importlib import resources
 
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.decision import Action
@@ -23,19 +22,9 @@ from pointsman.policy.rules import Policy, Rule, Upstream
 
 MAX_RULES = 10_000
 TOP_KEYS = ("default", "groups", "upstreams", "rule")
-DEFAULT_SOURCE = "built-in policy"
 DEFAULT_ACTIONS = {name: action for name, action in ACTIONS.items() if action is not Action.UPSTREAM}
 MAX_ERRORS = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-def default_policy_text() -> str:
-    """The policy that is in force where nobody gives a file."""
-    return resources.files("pointsman.policy").joinpath("default.toml").read_text(encoding="utf-8")
-
-
-def default_policy() -> Policy:
-    return parse_policy(default_policy_text().encode(), DEFAULT_SOURCE)
 
 
 def parse_policy(data: bytes, source: str, read: ReadList | None = None) -> Policy:

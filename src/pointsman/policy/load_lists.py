@@ -27,7 +27,7 @@ _HOST = re.compile(
     r"(\*\.)?((?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)", re.ASCII
 )
 _V4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:/(\d{1,2}))?", re.ASCII)
-_SINKS = frozenset(["0.0.0.0", "127.0.0.1", "::", "::1"])  # at which hosts files point unwanted names
+_SINKS = frozenset(["0.0.0.0", "127.0.0.1", "::", "::1"])  # noqa: S104 (hosts files point unwanted names there)
 _LOCAL = frozenset({"localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback"})
 
 
