@@ -41,6 +41,7 @@ def run(
     """
     settings = Settings(
         policy=load_policy(policy) if policy else default_policy(),
+        policy_file=policy,
         ca_dir=ca_dir or default_ca_dir(),
         port=port,
         upstream_ca=upstream_ca,

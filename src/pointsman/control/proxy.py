@@ -19,6 +19,7 @@ from typing import TextIO
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.authority.root_store import load_or_create_root, root_path
 from pointsman.control.flow_log import FlowLog
+from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
@@ -73,17 +74,22 @@ async def run_proxy(
         limits = settings.limits
         engine = EngineSettings(settings.policy, upstream_tls, limits.idle_timeout, limits.dial_timeout)
         server = Server(system, engine, services, limits)
+        in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
+        stack.callback(in_force.close)
+        in_force.start(server.use)
 
         registration.open()
         stack.enter_context(_signals_set(stop))
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(registration.keep())
+            watch = group.create_task(in_force.keep())
             serving = group.create_task(server.serve(listeners.sockets, stop))
             on_ready(
                 Ready(listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set)
             )
             await stop.wait()
             beat.cancel()
+            watch.cancel()
             registration.close()
             await serving
 
