@@ -20,6 +20,7 @@ _WILD = re.compile(r"[*?]")
 _GLOB_TOKEN = re.compile(r"\*\*|\*|\?|[^*?]+")
 
 
+@lru_cache(maxsize=4096)
 def normal(path: str) -> str:
     """The form in which paths are compared."""
     return path.lower().replace("\\", "/")

@@ -149,8 +149,7 @@ def rule_app_conditions(rule: Rule, sight: Sight) -> tuple[Condition, ...] | Non
     """None: no program that can match is known."""
     if not rule.app:
         return ()
-    known = [path for plain, path in sight.running_plain.items() if rule.app.matches_openly(plain)]
-    return app_conditions([*rule.app.paths, *sorted(known)], sight) or None
+    return app_conditions([*rule.app.paths, *sight.running_matches(rule.app)], sight) or None
 
 
 def token_conditions(rule: Rule, sight: Sight) -> tuple[Condition, ...]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pointsman.policy.apps import normal
+from pointsman.policy.apps import AppSet, normal
 from pointsman.policy.match import UNKNOWN, Connection, match_rule
 from pointsman.policy.rules import Policy, Protocol, Rule
 from pointsman.policy.security import is_sid, service_sid
@@ -42,6 +42,20 @@ class Sight:
     def running_plain(self) -> dict[str, str]:
         """Normal form → path."""
         return {normal(path): path for path in self.running}
+
+    @cached_property
+    def _running_by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for plain in self.running_plain:
+            found.setdefault(plain.rpartition("/")[2], []).append(plain)
+        return found
+
+    def running_matches(self, app: AppSet) -> list[str]:
+        """The programs that run and that a name or a glob matches, in a fixed order."""
+        found = {plain for name in app.names for plain in self._running_by_name.get(name, ())}
+        if app.globs:
+            found.update(plain for plain in self.running_plain if app.matches_openly(plain))
+        return [self.running_plain[plain] for plain in sorted(found)]
 
     def with_paths_of(self, policy: Policy) -> Sight:
         """What a rule names in full is known to the kernel as if it ran: names and globs are held against it too."""
