@@ -96,7 +96,8 @@ def test_what_is_a_policy_is_valid(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ['default = "x"', "[[rule]]\nport = 1", '[[rule]]\naction = "block"\nprot = 1',
-     '[[rule]]\naction = "block"\nport = 70000', "rule = 1", '[groups.people]\na = "b"', '[[rule]]\naction = "block"\nhost = []',
+     '[[rule]]\naction = "block"\nport = 70000', "rule = 1", '[groups.people]\na = "b"',
+     '[[rule]]\naction = "block"\nhost = []',
      '[[rule]]\naction = "block"\nname = ""'],
 )  # fmt: skip
 def test_what_is_no_policy_is_not_valid(text: str) -> None:
