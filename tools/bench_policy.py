@@ -23,6 +23,7 @@ from pointsman.policy.load import parse_policy
 from pointsman.policy.match import Connection, evaluate
 from pointsman.policy.rules import Detected, Protocol
 from pointsman.policy.sight import Sight
+from pointsman.system import fwpm
 
 NAMES, NETWORKS, RULES, PROGRAMS = 1_000_000, 1_000_000, 5_000, 200
 LOOKUPS = 20_000
@@ -102,14 +103,26 @@ def rules(rounds: int) -> None:
     report(f"compile them: {len(filters):,} filters, {conditions:,} conditions", compiling, plain, "tomllib.loads")
     simulator = Simulator()
     simulator.process_started(PID, parent=1, start=1, image="x")
-    engine = simulator.open_engine(PID)
     ids: list[int] = []
+
+    def load_first() -> float:
+        engine = simulator.open_engine(PID)
+        start = time.perf_counter()
+        ids[:] = simulator.replace_filters(engine, [], filters)
+        taken = time.perf_counter() - start
+        simulator.close_engine(engine)
+        return taken
+
+    building = measure(lambda: [fwpm.build_filter(one) for one in filters], rounds)
+    report("build the structures of FwpmFilterAdd0", building, plain, "tomllib.loads")
+    report("add them to simwfp", statistics.median(load_first() for _ in range(rounds)), building, "building")
+    engine = simulator.open_engine(PID)
+    ids[:] = simulator.replace_filters(engine, [], filters)
 
     def swap() -> None:
         ids[:] = simulator.replace_filters(engine, ids, filters)
 
-    swap()
-    report("swap them all in simwfp, one transaction", measure(swap, rounds), compiling, "compiling")
+    report("swap them all in simwfp, one transaction", measure(swap, rounds), building, "building")
     simulator.close_engine(engine)
     simulator.process_exited(PID)
     simulator.close()

@@ -4,13 +4,15 @@ The driver's own code runs, on simwfp, under each reading of what Windows leaves
 connection go direct for a reason of its own (private destination, the system's process, not TCP, ...) the reference is
 `policy.outcome`, which knows these reasons; that is also what `pointsman why` prints.
 
-A failing case prints its seed; put it into SEEDS of `driver.seeds`, so that it stays.
+A failing case prints the seed of its run in the test's name; put it into `driver.seeds`, so that it stays.  More seeds
+for one run: POINTSMAN_POLICY_SEEDS=101,102.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from itertools import cycle
 from random import Random
 
 import pytest
@@ -77,7 +79,7 @@ def assert_only_for_a_reason(foretold: Outcome, connection: Connection, sight: S
     assert foretold.kernel.reason is not Reason.PASSED_BY_RULE or connection.protocol is Protocol.UDP
 
 
-@pytest.mark.parametrize(("knobs", "seed"), list(zip(KNOBS, seeds(), strict=False)))
+@pytest.mark.parametrize(("knobs", "seed"), list(zip(cycle(KNOBS), seeds(), strict=False)))
 def test_the_driver_and_then_the_proxy_do_what_the_evaluator_says(knobs: str, seed: int) -> None:
     random = Random(seed)
     seen: set[tuple[Action, Reason]] = set()

@@ -72,9 +72,9 @@ def match_rule(rule: Rule, connection: Connection) -> bool | None:
         return False
     if rule.ports and not any(first <= connection.port <= last for first, last in rule.ports):
         return False
-    if rule.net and not rule.net.matches(connection.address):
+    if rule.net.prefixes and not rule.net.matches(connection.address):
         return False
-    if rule.app and (connection.app is None or not rule.app.matches(connection.app)):
+    if rule.asks_app and (connection.app is None or not rule.app.matches(connection.app)):
         return False
     of_process = _matches_process(rule, connection) if rule.asks_process else True
     if of_process is False or not rule.asks_what_was_said:

@@ -94,18 +94,21 @@ class Rule:
     line: int = 0
     """Where it starts in the source, from 1."""
 
+    asks_what_was_said: bool = field(init=False, compare=False, repr=False)
+    """It depends on what the app says once it is connected: on TCP alone, and after the kernel has decided."""
+    asks_process: bool = field(init=False, compare=False, repr=False)
+    asks_app: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Worked out once: every connection asks them of every rule.
+        said = bool(self.host or self.detected or self.method or self.path)
+        object.__setattr__(self, "asks_what_was_said", said)
+        object.__setattr__(self, "asks_process", bool(self.parent or self.user or self.service))
+        object.__setattr__(self, "asks_app", bool(self.app))
+
     @property
     def label(self) -> str:
         return self.name or f"rule {self.id + 1}"
-
-    @property
-    def asks_what_was_said(self) -> bool:
-        """It depends on what the app says once it is connected: on TCP alone, and after the kernel has decided."""
-        return bool(self.host or self.detected or self.method or self.path)
-
-    @property
-    def asks_process(self) -> bool:
-        return bool(self.parent or self.user or self.service)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,13 @@ class NetworkSet:
                 yield kind((prefix << _BITS[version] - length, length))
 
     def matches(self, address: Address) -> bool:
-        return self.match(address) is not None
+        plain = unmapped(address)
+        version, number = plain.version, int(plain)
+        bits = _BITS[version]
+        for (of, length), found in self.prefixes.items():
+            if of == version and number >> bits - length in found:
+                return True
+        return False
 
     def match(self, address: Address) -> Network | None:
         """The shortest prefix that holds this address."""
