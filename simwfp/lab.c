@@ -8,7 +8,13 @@ sim_lab_start(void)
 {
     static const sim_knobs knobs = {.acquire_sets_block = 1, .classify_irql = DISPATCH_LEVEL, .real_clock = 1};
 
-    sim_boot(&knobs);
+    return sim_lab_start_with(&knobs);
+}
+
+NTSTATUS
+sim_lab_start_with(const sim_knobs* knobs)
+{
+    sim_boot(knobs);
     return sim_load_driver(DriverEntry);
 }
 

@@ -47,6 +47,7 @@ void sim_unload_driver(void);
 
 // Both in one step, with a real clock, for a driver that is linked into the same library.
 NTSTATUS sim_lab_start(void);
+NTSTATUS sim_lab_start_with(const sim_knobs* knobs);
 void sim_lab_stop(void);
 
 // Processes.  `start` is 100 ns since 1601.  A pid may be used again once the process object is gone: after its exit and

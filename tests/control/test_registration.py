@@ -4,9 +4,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from pointsman.control.policy_file import default_policy
 from pointsman.control.registration import Registration
 from pointsman.errors import Exit, PointsmanError
-from pointsman.policy.load import default_policy
 from pointsman.system.interface import DriverError
 from pointsman.testing.system import FakeSystem
 from pointsman.wire.abi import ABI_VERSION, Endpoints, Ioctl

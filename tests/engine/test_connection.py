@@ -94,11 +94,17 @@ def test_an_app_that_connects_early_and_speaks_late_is_inspected_all_the_same() 
 
 
 @pytest.mark.parametrize("request_bytes", [GET, client_hello("a.example")])
-def test_a_blocked_host_is_reset_before_a_byte_leaves(request_bytes: bytes) -> None:
+def test_a_blocked_host_is_refused_before_a_byte_leaves(request_bytes: bytes) -> None:
     rig = Rig(BLOCK_A)
     rig.app_sends(request_bytes)
 
-    assert rig.aborted
+    if request_bytes is GET:  # who speaks HTTP in clear is told in HTTP
+        assert rig.closed
+        head, _, body = rig.take(APP).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 403 ")
+        assert f"Content-Length: {len(body)}".encode() in head
+    else:
+        assert rig.aborted
     assert rig.dials == 0
     record = rig.record
     assert (record.decision, record.rule, record.host) == ("block", "no a", "a.example")
@@ -113,7 +119,7 @@ def test_who_waits_out_the_peek_does_not_escape_a_block() -> None:
     rig.advance(5.0)
     rig.app_sends(GET[6:])
 
-    assert rig.aborted
+    assert rig.closed
     assert rig.take(ORIGIN) == b""
 
 

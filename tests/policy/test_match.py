@@ -6,8 +6,9 @@ import pytest
 
 from pointsman.policy.decision import Action
 from pointsman.policy.load import parse_policy
-from pointsman.policy.match import UNKNOWN, Connection, Host, evaluate, host_matches, possible
+from pointsman.policy.match import UNKNOWN, Connection, Unknown, evaluate, possible
 from pointsman.policy.rules import Policy, Protocol
+from pointsman.policy.tables import HostSet
 
 
 def policy(text: str) -> Policy:
@@ -19,7 +20,7 @@ def connection(
     port: int = 443,
     *,
     app: str | None = "/usr/bin/curl",
-    host: str | Host | None = None,
+    host: str | Unknown | None = None,
     protocol: Protocol = Protocol.TCP,
 ) -> Connection:
     return Connection(app, protocol, ip_address(address), port, host)
@@ -70,8 +71,10 @@ def test_all_conditions_of_a_rule_must_hold() -> None:
 
 
 def test_a_wildcard_does_not_match_across_a_label() -> None:
-    assert not host_matches("*.example.com", "badexample.com")
-    assert not host_matches("*.example.com", ".example.com")
+    below = HostSet.of(["*.example.com"])
+
+    assert not below.matches("badexample.com")
+    assert not below.matches(".example.com")
 
 
 def test_while_the_host_is_unknown_every_rule_with_a_host_stays_possible() -> None:

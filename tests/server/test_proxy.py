@@ -279,16 +279,20 @@ def test_a_destination_that_refuses_becomes_a_reset(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_blocked_host_becomes_a_reset(tmp_path: Path) -> None:
+def test_a_blocked_host_becomes_a_page_in_http_and_a_reset_in_tls(tmp_path: Path) -> None:
     async def scenario() -> None:
         server = await origin(echo)
         policy = '[[rule]]\nname = "not this"\nhost = "*.example"\naction = "block"'
         async with server, running_proxy(tmp_path, policy) as proxy:
             proxy.redirect_to(port_of(server))
-            await expect_reset(proxy.address, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            await expect_reset(proxy.address, authority.client_hello("a.example"))
+            reader, writer = await asyncio.open_connection(*proxy.address)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 403 ")
+            writer.close()
             await proxy.stop()
-            (record,) = proxy.records()
-            assert (record.decision, record.rule) == ("block", "not this")
+            records = proxy.records()
+            assert [(one.decision, one.rule) for one in records] == [("block", "not this")] * 2
 
     run(scenario())
 

@@ -12,9 +12,8 @@ import click
 
 from pointsman.cli import options
 from pointsman.control.flow_log import FlowLog
-from pointsman.control.policy_file import load_policy
+from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.errors import Exit, PointsmanError
-from pointsman.policy.load import default_policy
 from pointsman.policy.rules import Policy
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ import click
 from pointsman import __version__
 from pointsman.cli.demo import demo
 from pointsman.cli.lab import lab
+from pointsman.cli.policy import policy
 from pointsman.cli.run import run
+from pointsman.cli.why import why
 from pointsman.errors import Exit, PointsmanError
 
 
@@ -33,6 +35,8 @@ def cli() -> None:
 cli.add_command(demo)
 cli.add_command(lab)
 cli.add_command(run)
+cli.add_command(policy)
+cli.add_command(why)
 
 
 def main() -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 import click
 
 from pointsman.cli import options
-from pointsman.control.policy_file import load_policy
+from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
 from pointsman.errors import Exit, PointsmanError
-from pointsman.policy.load import default_policy
 from pointsman.system.interface import System
 
 
@@ -55,6 +54,7 @@ def run(
     """
     settings = Settings(
         policy=load_policy(policy) if policy else default_policy(),
+        policy_file=policy,
         ca_dir=ca_dir or default_ca_dir(),
         port=port,
         upstream_ca=upstream_ca,

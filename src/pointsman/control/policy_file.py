@@ -1,7 +1,8 @@
-"""Read a policy file: the disk part of `policy.load`."""
+"""Read a policy file and the lists that it names: the disk part of `policy.load`."""
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 from pointsman.errors import Exit, PointsmanError
@@ -9,18 +10,68 @@ from pointsman.policy.load import parse_policy
 from pointsman.policy.rules import Policy
 
 MAX_SIZE = 4 * 1024 * 1024  # bytes; 10,000 rules with many values each fit
+MAX_LIST_SIZE = 64 * 1024 * 1024  # bytes; two million names fit
+DEFAULT_SOURCE = "built-in policy"
 
 
 def load_policy(path: Path) -> Policy:
-    """Raises PointsmanError PM301: not readable, or everything that is wrong inside, all at once."""
+    """List files are looked for beside the policy.
+
+    Raises:
+        PointsmanError: PM301, not readable, or everything that is wrong inside, all at once.
+    """
     try:
+        data = _read(path, MAX_SIZE)
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from error
+
+    def read_list(name: str) -> bytes:
+        return _read(path.parent / name, MAX_LIST_SIZE)
+
+    return parse_policy(data, str(path), read_list)
+
+
+def default_policy_text() -> str:
+    """The policy that is in force where nobody gives a file."""
+    return resources.files("pointsman.policy").joinpath("default.toml").read_text(encoding="utf-8")
+
+
+def default_policy() -> Policy:
+    return parse_policy(default_policy_text().encode(), DEFAULT_SOURCE)
+
+
+def load_policy_or_default(path: Path | None) -> Policy:
+    """Raises PointsmanError PM301."""
+    return load_policy(path) if path is not None else default_policy()
+
+
+def read_cases(path: Path) -> bytes:
+    """A table for `pointsman policy test`.  Raises PointsmanError PM302."""
+    try:
+        return _read(path, MAX_SIZE)
+    except ValueError as error:
+        raise PointsmanError(
+            f"cannot read the cases {path}",
+            code="PM302",
+            seen=f"{path}:1: {error}",
+            effect="no case was tried",
+            do="name a file that can be read",
+            status=Exit.POLICY,
+        ) from error
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """Raises ValueError that says why not."""
+    try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise ValueError("not a plain file")  # a pipe might never end
         with path.open("rb") as file:
-            data = file.read(MAX_SIZE + 1)
+            data = file.read(limit + 1)
     except OSError as error:
-        raise _unreadable(path, (error.strerror or str(error)).lower()) from error
-    if len(data) > MAX_SIZE:
-        raise _unreadable(path, f"larger than {MAX_SIZE} bytes")
-    return parse_policy(data, str(path))
+        raise ValueError((error.strerror or str(error)).lower()) from error
+    if len(data) > limit:
+        raise ValueError(f"larger than {limit} bytes")
+    return data
 
 
 def _unreadable(path: Path, seen: str) -> PointsmanError:

@@ -23,6 +23,7 @@ from pointsman.authority.root_store import load_or_create_root, root_path
 from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
 from pointsman.control.learned_file import NAME as LEARNED_NAME
 from pointsman.control.learned_file import LearnedFile
+from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
@@ -97,18 +98,23 @@ async def run_proxy(
             dial_timeout=limits.dial_timeout,
         )
         server = Server(system, engine, services, limits)
+        in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
+        stack.callback(in_force.close)
+        in_force.start(server.use)
 
         registration.open()
         stack.enter_context(_signals_set(stop))
         stack.enter_context(_rare_collections())
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(registration.keep())
+            watch = group.create_task(in_force.keep())
             serving = group.create_task(server.serve(listeners.sockets, stop))
             on_ready(
                 Ready(listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set)
             )
             await stop.wait()
             beat.cancel()
+            watch.cancel()
             registration.close()
             await serving
 

@@ -18,6 +18,7 @@ import logging
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.compile import compile_policy
 from pointsman.policy.rules import Policy
+from pointsman.policy.sight import Sight
 from pointsman.system.interface import Driver, DriverError, FilterEngine, System
 from pointsman.wire.abi import (
     ABI_VERSION,
@@ -31,6 +32,7 @@ from pointsman.wire.abi import (
     register_request,
     registration_request,
 )
+from pointsman.wire.filters import Filter
 
 BEAT = 1.0  # seconds between renewals; the shortest lease is given half of its time
 _log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Registration:
     def __init__(self, system: System, policy: Policy, endpoints: Endpoints, *, lease_ms: int) -> None:
         self._system = system
         self._policy = policy
+        self._programs: frozenset[str] = frozenset()
         self._endpoints = endpoints
         self._lease_ms = lease_ms
         self._driver: Driver | None = None
@@ -69,6 +72,30 @@ class Registration:
             raise _refused(str(error)) from error
         except BaseException:
             self.close()
+            raise
+
+    def prepare(self, policy: Policy, programs: frozenset[str]) -> None:
+        """What to install at the next registration; `programs` are those that run."""
+        self._policy, self._programs = policy, programs
+
+    async def swap(self, policy: Policy, programs: frozenset[str]) -> None:
+        """Install the filters of another policy, in one transaction.
+
+        Raises:
+            DriverError: the engine refused them; the previous ones stand.
+        """
+        number = self.number
+        filters = await asyncio.to_thread(self._compile, policy, programs, number) if number else []
+        before = (self._policy, self._programs)
+        self.prepare(policy, programs)
+        if self._filters is None or not self.number:
+            return  # the next registration installs them
+        if number != self.number:  # registered anew in the meantime: filters carry the number
+            filters = self._compile(policy, programs, self.number)
+        try:
+            self._filters.replace(filters)
+        except DriverError:
+            self.prepare(*before)
             raise
 
     async def keep(self) -> None:
@@ -126,7 +153,12 @@ class Registration:
         request = register_request(self._endpoints, lease_ms=self._lease_ms)
         registered = decode_registered(self._driver.control(Ioctl.REGISTER, request, REGISTERED_SIZE))
         self.number = registered.registration
-        self._filters.replace(compile_policy(self._policy, self.number, self._system.app_id))
+        self._filters.replace(self._compile(self._policy, self._programs, self.number))
+
+    def _compile(self, policy: Policy, programs: frozenset[str], number: int) -> list[Filter]:
+        processes = self._system.processes
+        sight = Sight(self._system.app_id, programs, processes.sid_of if processes.sees_tokens else None)
+        return compile_policy(policy, number, sight)
 
 
 def _refused(seen: str) -> PointsmanError:

@@ -15,6 +15,8 @@ class Settings:
     policy: Policy
     ca_dir: Path
     """Where the root lives; made on the first run."""
+    policy_file: Path | None = None
+    """Where `policy` came from: watched, and loaded again when it changes."""
     port: int = 0
     """On 127.0.0.1 and ::1; 0 lets the system choose, for each its own."""
     any_address: bool = False

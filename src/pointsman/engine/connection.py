@@ -14,11 +14,11 @@ spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
-from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume
+from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume, Send
 from pointsman.engine.events import (
     Congested,
     Connected,
@@ -42,10 +42,14 @@ from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
 from pointsman.engine.sessions import Sessions
 from pointsman.policy.decision import Action, Decision
-from pointsman.policy.match import UNKNOWN, Host, evaluate, possible
 from pointsman.policy.match import Connection as Subject
-from pointsman.policy.rules import Policy, Protocol
+from pointsman.policy.match import evaluate, possible
+from pointsman.policy.rules import Detected, Policy, Protocol
 
+BLOCK_PAGE = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
+    b"Connection: close\r\nContent-Length: 49\r\n\r\nBlocked by a rule of the policy of this machine.\n"
+)
 HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
 
 
@@ -92,8 +96,8 @@ class Connection:
     def start(self, now: float) -> list[Command]:
         self._active = now
         self._records.start(now)
-        decisions = possible(self._settings.policy, self._subject(UNKNOWN))
-        if len(decisions) == 1 and decisions[0].action is not Action.INSPECT:
+        decisions = possible(self._settings.policy, self._subject(None))
+        if len(decisions) == 1 and not decisions[0].action.decrypts:
             return self._decide(Peeked(b""), now)  # nothing it might say changes this, so nobody reads it
         if any(decision.action is Action.BLOCK for decision in decisions):
             self._stage_deadline = now + PEEK_TIMEOUT
@@ -212,16 +216,32 @@ class Connection:
         self._peeked = peeked
         self._held += peeked.held
         self._peek.deadline = None
-        self._decision = evaluate(self._settings.policy, self._subject(peeked.host))
+        self._decision = evaluate(self._settings.policy, self._subject(peeked))
         self._records.decided(self._decision, peeked)
         self._stage = _Stage.DECIDED
         if self._decision.action is Action.BLOCK:
+            if peeked.head is not None:
+                return [Send(Side.DOWNSTREAM, BLOCK_PAGE), *self._over(now, None, Close())]
             return self._over(now, None, Abort())
+        if self._decision.action is Action.UPSTREAM:  # never around the proxy that was asked for
+            return self._over(now, "this version cannot go through an upstream proxy", Abort())
         return self._run(now) if self._connected else self._dial(now)
 
-    def _subject(self, host: str | Host | None) -> Subject:
+    def _subject(self, peeked: Peeked | None) -> Subject:
+        """None: nobody has looked yet."""
         address, port = self._flow.original_destination
-        return Subject(self._flow.app, Protocol.TCP, address, port, host)
+        whole = Subject(self._flow.app, Protocol.TCP, address, port)
+        if self._flow.process is not None:
+            process = self._flow.process
+            whole = replace(whole, ancestors=process.ancestors, users=process.users, services=process.services)
+        if peeked is None:
+            return whole
+        if peeked.head is not None:
+            method, path = peeked.head.method, peeked.head.path
+            return replace(whole, host=peeked.host, detected=Detected.HTTP, method=method, path=path)
+        if peeked.hello is not None:  # what is asked inside of it is seen only after decrypting
+            return replace(whole, host=peeked.host, detected=Detected.TLS)
+        return replace(whole, host=None, detected=None, method=None, path=None)
 
     # Dialling and carrying.
 
@@ -253,7 +273,7 @@ class Connection:
     def _choose_layer(self, now: float) -> Relay | Interception:
         assert self._decision is not None, "a layer follows a decision"
         peeked = self._peeked
-        if self._decision.action is not Action.INSPECT:
+        if not self._decision.action.decrypts:
             return Relay()
         if peeked.head is not None:
             return Relay(Http1Observer())

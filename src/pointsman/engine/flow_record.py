@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from pointsman.policy.match import Address
+from pointsman.wire.process_facts import ProcessFacts
 
 PATH_LIMIT = 2048  # characters; a longer path is cut
 
@@ -24,6 +25,8 @@ class Flow:
     app: str | None
     pid: int
     original_destination: tuple[Address, int]
+    process: ProcessFacts | None = None
+    """None: not asked, or the process is gone."""
 
 
 class FlowRecord(Struct, frozen=True, kw_only=True, gc=False):

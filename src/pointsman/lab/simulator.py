@@ -21,6 +21,29 @@ from pointsman.wire.filters import Filter
 LIBRARY = Path(__file__).parent / "_native" / "libpointsman_lab.so"
 READ_WRITE = 3
 FIRST_FLOW_CONTEXT = 4096  # bytes offered for a redirect context
+_DISPATCH_LEVEL = 2
+
+
+class Knobs(ctypes.Structure):
+    """`sim_knobs` (simwfp.h): what Windows leaves open.  As made here they are those of the lab."""
+
+    _fields_ = [
+        ("native_block_vetoes", ctypes.c_uint32),
+        ("acquire_sets_block", ctypes.c_uint32),
+        ("block_at_redirect", ctypes.c_uint32),
+        ("v4mapped_v6_only", ctypes.c_uint32),
+        ("auth_twice", ctypes.c_uint32),
+        ("entry_action_so_far", ctypes.c_uint32),
+        ("empty_matches_not_equal", ctypes.c_uint32),
+        ("unregistered_block_soft", ctypes.c_uint32),
+        ("tie_seed", ctypes.c_uint32),
+        ("classify_irql", ctypes.c_uint32),
+        ("real_clock", ctypes.c_uint32),
+        ("bfe_stopped", ctypes.c_uint32),
+    ]
+
+    def __init__(self, **knobs: int) -> None:
+        super().__init__(**{"acquire_sets_block": 1, "classify_irql": _DISPATCH_LEVEL, "real_clock": 1, **knobs})
 
 
 class _ConnectRequest(ctypes.Structure):
@@ -71,6 +94,11 @@ class ConnectRequest:
     """A number that stays the same for the socket."""
     records: int = 0
     """The flow whose redirect records the socket carries."""
+    names_process: bool = True
+    """False: WFP does not say whose connection it is."""
+    flags: int = 0
+    """FWP_CONDITION_FLAG_* to add."""
+    compartment: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +113,11 @@ class ConnectOutcome:
 class Simulator:
     """A booted kernel with the driver loaded."""
 
-    def __init__(self, library: Path = LIBRARY) -> None:
+    def __init__(self, library: Path = LIBRARY, knobs: Knobs | None = None) -> None:
         """Raises OSError if there is no library (`make lib`), DriverError if the driver does not load."""
         self._lib = ctypes.CDLL(str(library))
         _declare(self._lib)
-        status = self._lib.sim_lab_start()
+        status = self._lib.sim_lab_start_with(ctypes.byref(knobs or Knobs()))
         if status:
             raise DriverError("DriverEntry", status & 0xFFFFFFFF)
 
@@ -175,6 +203,9 @@ class Simulator:
             app_id_size=len(request.app_id),
             endpoint=request.endpoint,
             records=request.records,
+            no_process=not request.names_process,
+            flags=request.flags,
+            compartment=request.compartment,
         )
         raw.local_address[: len(local.packed)] = local.packed
         raw.remote_address[: len(remote.packed)] = remote.packed
@@ -203,7 +234,7 @@ def _declare(lib: ctypes.CDLL) -> None:
     p, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     status = ctypes.c_int32
     signatures: dict[str, tuple[object, tuple[object, ...]]] = {
-        "sim_lab_start": (status, ()),
+        "sim_lab_start_with": (status, (p,)),
         "sim_lab_stop": (None, ()),
         "sim_process_start": (None, (u32, u32, u64, ctypes.c_char_p, u32)),
         "sim_process_exit": (None, (u32,)),

@@ -23,6 +23,7 @@ from pointsman.lab.device import (
     encode_connection,
     encode_filters,
 )
+from pointsman.lab.process_facts import LabProcesses
 from pointsman.lab.sockaddr import from_python
 from pointsman.system.interface import DriverError
 from pointsman.wire.filters import Filter
@@ -104,6 +105,7 @@ class LabSystem:
                 do="start it inside a lab: pointsman lab -- COMMAND",
             )  # fmt: skip
         self.redirects = LabRedirects(Handle(self._path))
+        self.processes = LabProcesses()
 
     def open_driver(self) -> LabDriver:
         return LabDriver(Handle(self._path))

@@ -23,6 +23,19 @@ class Action(Enum):
     """Through the proxy, never decrypted."""
     INSPECT = "inspect"
     """Through the proxy, decrypted, observed, unchanged."""
+    INTERCEPT = "intercept"
+    """Through the proxy, decrypted, may be changed.  As long as nothing can change it, the same as inspect."""
+    UPSTREAM = "upstream"
+    """Through the proxy and on through another proxy, never decrypted."""
+
+    @property
+    def decrypts(self) -> bool:
+        return self in (Action.INSPECT, Action.INTERCEPT)
+
+    @property
+    def is_for_kernel(self) -> bool:
+        """The kernel can carry it out alone."""
+        return self in (Action.DIRECT, Action.BLOCK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,81 +1,71 @@
 """Turn the text of a policy file into a `Policy`, or say everything that is wrong with it at once.
 
-Pure: it gets bytes, never a path.  It decides what a well-formed policy is, and nothing about what a policy
-means.  Whoever edits a policy should need one round: all errors come together, each with file, line, key, what was
-found and what is allowed.
-
-    default = "inspect"
-
-    [[rule]]
-    name = "updates go direct"
-    app = '/usr/bin/apt'
-    host = ["*.debian.org", "debian.org"]
-    action = "relay"
+Pure: it gets bytes, never a path; list files come through a reader.  It decides what a well-formed policy is, and
+nothing about what a policy means.  Whoever edits a policy should need one round: all errors come together, each with
+file, line, key, what was found and what is allowed.  docs/reference/policy.md describes the format.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.decision import Action
+from pointsman.policy.load_groups import KINDS, Groups
 from pointsman.policy.load_lines import Lines
-from pointsman.policy.rules import Network, Policy, Protocol, Rule
-from pointsman.wire.client_hello import host_name
+from pointsman.policy.load_lists import ReadList
+from pointsman.policy.load_rule import ACTIONS, RuleLoader, unknown_key
+from pointsman.policy.load_values import listed, quote, upstream_url
+from pointsman.policy.rules import Policy, Rule, Upstream
 
-DEFAULT_POLICY_TEXT = """\
-# What pointsman does without a policy file.
-default = "inspect"
-
-[[rule]]
-name = "no QUIC"  # clients fall back to TCP, which can be inspected
-protocol = "udp"
-port = 443
-action = "block"
-"""
 MAX_RULES = 10_000
-MAPPED = IPv6Network("::ffff:0:0/96")
-_ACTIONS = {action.value: action for action in Action}
-_PROTOCOLS = {protocol.name.lower(): protocol for protocol in Protocol}
-_RULE_KEYS = ("name", "app", "net", "port", "host", "protocol", "action")
-_ABSOLUTE = re.compile(r"/|[A-Za-z]:[\\/]|\\")
-T = TypeVar("T")
-_LONGEST_QUOTE = 60  # characters of a found value that an error repeats
+TOP_KEYS = ("default", "groups", "upstreams", "rule")
+DEFAULT_ACTIONS = {name: action for name, action in ACTIONS.items() if action is not Action.UPSTREAM}
+MAX_ERRORS = 1000
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def default_policy() -> Policy:
-    return parse_policy(DEFAULT_POLICY_TEXT.encode(), "built-in policy")
+def parse_policy(data: bytes, source: str, read: ReadList | None = None) -> Policy:
+    """`read` gives the bytes of the list files that the policy names.
+
+    Raises:
+        PointsmanError: PM301 that lists every error.
+    """
+    return _Loader(source, read).load(data)
 
 
-def parse_policy(data: bytes, source: str) -> Policy:
-    """Raises PointsmanError PM301 that lists every error."""
-    return _Loader(source).load(data)
-
-
+@dataclass(slots=True)
 class _Loader:
-    """One file on its way; `errors` are collected in the order of the file's keys."""
+    """One file on its way; errors are shown in the order of its lines, then those of the list files."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._errors: list[tuple[int, str]] = []
-        self._lines = Lines("")
+    source: str
+    read: ReadList | None
+    errors: dict[tuple[str, int, str], None] = field(default_factory=dict)
+    lines: Lines = field(default_factory=lambda: Lines(""))
 
     def load(self, data: bytes) -> Policy:
         table = self._table(data)
         for key in table:
-            if key not in ("default", "rule"):
-                self._unknown_key(self._lines.top(key), key, ("default", "rule"))
-        default = Action.INSPECT
-        if "default" in table:
-            default = self._choice(table["default"], "default", self._lines.top("default"), _ACTIONS) or default
-        rules = [self._rule(index, rule) for index, rule in enumerate(self._rule_tables(table))]
-        if self._errors:
+            if key not in TOP_KEYS:
+                self._error(self.lines.top(key), unknown_key(key, TOP_KEYS))
+        default = self._default(table)
+        upstreams = self._upstreams(table)
+        groups = self._groups(table)
+        loader = RuleLoader(
+            groups,
+            frozenset(one.name for one in upstreams),
+            lambda index, key: self.lines.key(index, key),
+            self._error,
+        )
+        rules = [loader.load(index, rule) for index, rule in enumerate(self._rule_tables(table))]
+        self._check_names(rules)
+        groups.check_unused()
+        if self.errors:
             raise self._failure()
-        return Policy(tuple(rules), default, self._source)
+        lists = tuple(sorted({name for _, name in groups.lists}))
+        return Policy(tuple(rules), default, self.source, tuple(upstreams), lists)
 
     def _table(self, data: bytes) -> dict[str, object]:
         try:
@@ -83,7 +73,7 @@ class _Loader:
         except UnicodeDecodeError as error:
             self._error(data.count(b"\n", 0, error.start) + 1, f"not UTF-8: byte 0x{data[error.start]:02x}")
             raise self._failure() from None
-        self._lines = Lines(text)
+        self.lines = Lines(text)
         try:
             table = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -97,143 +87,99 @@ class _Loader:
             raise self._failure()
         return table
 
+    def _default(self, table: dict[str, object]) -> Action:
+        value = table.get("default", "inspect")
+        if isinstance(value, str) and value in DEFAULT_ACTIONS:
+            return DEFAULT_ACTIONS[value]
+        self._error(self.lines.top("default"), f"default: found {quote(value)}; allowed: {listed(DEFAULT_ACTIONS)}")
+        return Action.INSPECT
+
+    def _upstreams(self, table: dict[str, object]) -> list[Upstream]:
+        found: list[Upstream] = []
+        for name, value in self._named(table.get("upstreams", {}), "upstreams").items():
+            line = self.lines.top("upstreams", name)
+            urls = value if isinstance(value, list) else [value]
+            chain = []
+            for url in urls:
+                try:
+                    chain.append(upstream_url(url))
+                except ValueError as error:
+                    self._error(line, f"upstreams.{name}: found {quote(url)}; allowed: {error}")
+            if not urls:
+                self._error(line, f"upstreams.{name}: found an empty list; at least one URL is needed")
+            found.append(Upstream(name, tuple(chain)))
+        return found
+
+    def _groups(self, table: dict[str, object]) -> Groups:
+        groups: dict[str, dict[str, list[object]]] = {}
+        found = table.get("groups", {})
+        if not isinstance(found, dict):
+            self._error(self.lines.top("groups"), f"groups: found {quote(found)}; allowed: tables {listed(KINDS)}")
+            found = {}
+        for kind, named in found.items():
+            if kind not in KINDS:
+                self._error(self.lines.top("groups", kind), f"groups.{unknown_key(kind, tuple(KINDS))}")
+                continue
+            groups[kind] = {
+                name: value if isinstance(value, list) else [value]
+                for name, value in self._named(named, f"groups.{kind}").items()
+            }
+        return Groups(
+            self.source, groups, lambda kind, name: self.lines.top("groups", kind, name), self.read, self._error_in
+        )
+
+    def _named(self, value: object, where: str) -> dict[str, object]:
+        """The entries of a table whose keys are names that a person chose."""
+        if not isinstance(value, dict):
+            self._error(self.lines.top(*where.split(".")), f"{where}: found {quote(value)}; allowed: a table of names")
+            return {}
+        for name in value:
+            if not _NAME.fullmatch(name):
+                line = self.lines.top(*where.split("."), name)
+                self._error(
+                    line, f"{where}: found the name {quote(name)}; allowed: letters, digits, `_` and `-`, at most 64"
+                )
+        return value
+
     def _rule_tables(self, table: dict[str, object]) -> list[dict[str, object]]:
         rules = table.get("rule", [])
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-            self._error(self._lines.top("rule"), f"rule: found {_quote(rules)}; rules are tables under [[rule]]")
+            self._error(self.lines.top("rule"), f"rule: found {quote(rules)}; rules are tables under [[rule]]")
             return []
         if len(rules) > MAX_RULES:
-            self._error(self._lines.rule(MAX_RULES), f"rule: found {len(rules)} rules; at most {MAX_RULES} are allowed")
+            self._error(self.lines.rule(MAX_RULES), f"rule: found {len(rules)} rules; at most {MAX_RULES} are allowed")
             return []
         return rules
 
-    def _rule(self, index: int, table: dict[str, object]) -> Rule:
-        def line(key: str) -> int:
-            return self._lines.key(index, key)
-
-        for key in table:
-            if key not in _RULE_KEYS:
-                self._unknown_key(line(key), key, _RULE_KEYS)
-        action = Action.BLOCK
-        if "action" in table:
-            action = self._choice(table["action"], "action", line("action"), _ACTIONS) or action
-        else:
-            self._error(self._lines.rule(index), f"action: missing; one of {_list(_ACTIONS)} is needed")
-        protocol = None
-        if "protocol" in table:
-            protocol = self._choice(table["protocol"], "protocol", line("protocol"), _PROTOCOLS)
-        if protocol is Protocol.UDP and "host" in table:
-            self._error(line("host"), 'host: nobody reads a host out of UDP; use `net`, or drop `protocol = "udp"`')
-
-        def many(key: str, one: Callable[[object], T]) -> tuple[T, ...]:
-            return self._many(table[key], key, line(key), one) if key in table else ()
-
-        return Rule(
-            id=index,
-            name=self._name(table.get("name"), line("name")),
-            action=action,
-            app=many("app", _app),
-            net=many("net", _network),
-            ports=many("port", _ports),
-            host=many("host", _host),
-            protocol=protocol,
-            line=self._lines.rule(index),
-        )
-
-    def _name(self, value: object, line: int) -> str | None:
-        if value is None or (isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()):
-            return value
-        self._error(line, f"name: found {_quote(value)}; allowed: 1 to 100 printable characters")
-        return None
-
-    def _choice(self, value: object, key: str, line: int, choices: dict[str, T]) -> T | None:
-        if isinstance(value, str) and value in choices:
-            return choices[value]
-        self._error(line, f"{key}: found {_quote(value)}; allowed: {_list(choices)}")
-        return None
-
-    def _many(self, value: object, key: str, line: int, one: Callable[[object], T]) -> tuple[T, ...]:
-        values = value if isinstance(value, list) else [value]
-        if not values:
-            self._error(line, f"{key}: found an empty list, which matches nothing; drop the key to match everything")
-        found: list[T] = []
-        for item in values:
-            try:
-                found.append(one(item))
-            except ValueError as error:
-                self._error(line, f"{key}: found {_quote(item)}; allowed: {error}")
-        return tuple(dict.fromkeys(found))
-
-    def _unknown_key(self, line: int, key: str, allowed: tuple[str, ...]) -> None:
-        self._error(line, f"{key}: unknown key; allowed: {', '.join(allowed)}")
+    def _check_names(self, rules: list[Rule]) -> None:
+        seen: dict[str, Rule] = {}
+        for rule in rules:
+            if rule.name is not None and rule.name in seen:
+                first = self.lines.key(seen[rule.name].id, "name")
+                self._error(
+                    self.lines.key(rule.id, "name"),
+                    f"name: found {quote(rule.name)}, which the rule of line {first} has",
+                )
+            elif rule.name is not None:
+                seen[rule.name] = rule
 
     def _error(self, line: int, text: str) -> None:
-        self._errors.append((line, f"{self._source}:{line}: {text}"))
+        self._error_in(self.source, line, text)
+
+    def _error_in(self, source: str, line: int, text: str) -> None:
+        self.errors[source, line, text] = None
 
     def _failure(self) -> PointsmanError:
-        count = len(self._errors)
+        count = len(self.errors)
+        in_order = sorted(self.errors, key=lambda error: (error[0] != self.source, error[0], error[1]))
+        seen = [f"{source}:{line}: {text}" for source, line, text in in_order[:MAX_ERRORS]]
+        if count > MAX_ERRORS:
+            seen.append(f"and {count - MAX_ERRORS} more")
         return PointsmanError(
-            f"cannot use the policy {self._source}: {count} error{'s' if count > 1 else ''}",
+            f"cannot use the policy {self.source}: {count} error{'s' if count > 1 else ''}",
             code="PM301",
-            seen="\n".join(text for _, text in sorted(self._errors, key=lambda error: error[0])),
+            seen="\n".join(seen),
             effect="no rule of this file is in force; what was in force before still is",
             do="mend the lines above and try again",
             status=Exit.POLICY,
         )
-
-
-def _app(value: object) -> str:
-    if isinstance(value, str) and _ABSOLUTE.match(value) and "\0" not in value:
-        return value
-    raise ValueError("the full path of a program, such as 'C:\\Program Files\\App\\app.exe' or '/usr/bin/curl'")
-
-
-def _network(value: object) -> Network:
-    allowed = 'an address or a network, such as "192.0.2.7", "10.0.0.0/8" or "2001:db8::/32"'
-    if not isinstance(value, str):
-        raise ValueError(allowed)
-    try:
-        network = ip_network(value)
-    except ValueError:
-        try:
-            whole = ip_network(value, strict=False)
-        except ValueError:
-            raise ValueError(allowed) from None
-        raise ValueError(f'the network without host bits, "{whole}"') from None
-    if isinstance(network, IPv6Network) and network.subnet_of(MAPPED):
-        return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - 96))
-    return network
-
-
-def _ports(value: object) -> tuple[int, int]:
-    first, last = 0, 0
-    if isinstance(value, int) and not isinstance(value, bool):
-        first = last = value
-    elif isinstance(value, str) and (found := re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", value, re.ASCII)):
-        first, last = int(found[1]), int(found[2] or found[1])
-    if 1 <= first <= last <= 65535:
-        return first, last
-    raise ValueError('a port from 1 to 65535, or a range such as "8000-8099"')
-
-
-def _host(value: object) -> str:
-    allowed = 'a host name, or every name below one: "example.com", "*.example.com" (an address goes into `net`)'
-    if not isinstance(value, str):
-        raise ValueError(allowed)
-    star = "*." if value.startswith("*.") else ""
-    try:
-        name = host_name(value.removeprefix("*.").encode("idna").decode("ascii"))
-    except UnicodeError:
-        name = None
-    if name is None:
-        raise ValueError(allowed)
-    return star + name
-
-
-def _quote(value: object) -> str:
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
-    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
-
-
-def _list(choices: Iterable[str]) -> str:
-    return ", ".join(f'"{choice}"' for choice in choices)

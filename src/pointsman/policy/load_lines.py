@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 _RULE = re.compile(r"\s*\[\[\s*[\"']?rule[\"']?\s*\]\]")
+_TABLE = re.compile(r"\s*\[\s*([A-Za-z0-9_.\"'-]+)\s*\]")
 _KEY = re.compile(r"\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*[=.]")
 
 
@@ -17,17 +18,26 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._top: dict[str, int] = {}
         self._rules: list[tuple[int, dict[str, int]]] = []
-        keys = self._top
+        keys, prefix = self._top, ""
         for number, line in enumerate(text.splitlines(), start=1):
             if _RULE.match(line):
-                keys = {}
+                keys, prefix = {}, ""
                 self._rules.append((number, keys))
+            elif table := _TABLE.match(line):
+                name = table[1].replace('"', "").replace("'", "")
+                keys, prefix = self._top, name + "."
+                self._top.setdefault(name, number)
+                self._top.setdefault(name.partition(".")[0], number)
             elif found := _KEY.match(line):
-                keys.setdefault(found[1], number)
+                keys.setdefault(prefix + found[1], number)
 
-    def top(self, key: str) -> int:
-        """Also of a table that is no [[rule]]."""
-        return self._top.get(key, 1)
+    def top(self, *keys: str) -> int:
+        """Of a key, or of a table, outside of all rules: of the innermost of `keys` that is found."""
+        for count in range(len(keys), 0, -1):
+            line = self._top.get(".".join(keys[:count]))
+            if line is not None:
+                return line
+        return 1
 
     def rule(self, index: int) -> int:
         return self._rules[index][0] if index < len(self._rules) else self.top("rule")

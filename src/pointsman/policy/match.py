@@ -1,29 +1,32 @@
 """The reference evaluator: what a policy says about one connection.
 
-Pure.  This is the meaning; the compiled filters and the proxy must agree with it (tests/policy/test_compile.py).  A
-host name becomes known only when the app has spoken, so a match has three values: yes, no, and "depends on the host".
-A connection to an IPv4-mapped IPv6 address *is* an IPv4 connection.
+Pure.  This is the meaning; the compiled filters and the proxy must agree with it (tests/policy/test_law.py).  Some
+facts become known only when the app has spoken, or when the system was asked about the process, so a match has three
+values: yes, no, and "it depends".  A connection to an IPv4-mapped IPv6 address *is* an IPv4 connection.
+
+UDP never reaches the proxy, so nobody learns what is said on it: a rule that asks for that does not match UDP.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from pointsman.policy.apps import glob_pattern
 from pointsman.policy.decision import Decision
-from pointsman.policy.rules import Policy, Protocol, Rule
+from pointsman.policy.rules import Detected, Policy, Protocol, Rule
+from pointsman.policy.tables import Address
 
-Address = IPv4Address | IPv6Address
+__all__ = ["UNKNOWN", "Address", "Connection", "Unknown", "evaluate", "match_rule", "possible"]
 
 
-class Host(Enum):
+class Unknown(Enum):
     UNKNOWN = "unknown"
-    """Nobody has looked yet.  None, in contrast, says that there is no name."""
+    """Nobody has looked yet.  None, in contrast, says that there is nothing to see."""
 
 
-UNKNOWN: Final = Host.UNKNOWN
+UNKNOWN: Final = Unknown.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,20 @@ class Connection:
     protocol: Protocol
     address: Address
     port: int
-    host: str | Host | None = UNKNOWN
+    host: str | Unknown | None = UNKNOWN
+    detected: Detected | Unknown | None = UNKNOWN
+    method: str | Unknown | None = UNKNOWN
+    path: str | Unknown | None = UNKNOWN
+    """Of the HTTP request, without query."""
+    ancestors: tuple[str, ...] | Unknown = UNKNOWN
+    users: frozenset[str] | Unknown = UNKNOWN
+    services: frozenset[str] | Unknown = UNKNOWN
 
 
 def evaluate(policy: Policy, connection: Connection) -> Decision:
-    """The decision, with an unknown host taken as none."""
+    """The decision, with what is unknown taken as "no"."""
     for rule in policy.rules:
-        if _matches_apart_from_host(rule, connection) and _matches_host(rule, connection) is True:
+        if match_rule(rule, connection) is True:
             return Decision(rule.action, rule)
     return Decision(policy.default, None)
 
@@ -48,9 +58,7 @@ def possible(policy: Policy, connection: Connection) -> tuple[Decision, ...]:
     """Every decision that may still fall, in order; exactly one if what is known settles it."""
     found: list[Decision] = []
     for rule in policy.rules:
-        if not _matches_apart_from_host(rule, connection):
-            continue
-        match _matches_host(rule, connection):
+        match match_rule(rule, connection):
             case True:
                 return (*found, Decision(rule.action, rule))
             case None:
@@ -58,38 +66,59 @@ def possible(policy: Policy, connection: Connection) -> tuple[Decision, ...]:
     return (*found, Decision(policy.default, None))
 
 
-def _matches_apart_from_host(rule: Rule, connection: Connection) -> bool:
-    if rule.protocol not in (None, connection.protocol):
+def match_rule(rule: Rule, connection: Connection) -> bool | None:
+    """None: it depends on what nobody knows yet.  (The time of day is no question here, see `rules.active_at`.)"""
+    if rule.protocol is not None and rule.protocol is not connection.protocol:
         return False
     if rule.ports and not any(first <= connection.port <= last for first, last in rule.ports):
         return False
-    if rule.app and (connection.app is None or connection.app.lower() not in {app.lower() for app in rule.app}):
+    if rule.net.prefixes and not rule.net.matches(connection.address):
         return False
-    if not rule.net:
-        return True
-    address = _unmapped(connection.address)
-    return any(address in network for network in rule.net)
-
-
-def _matches_host(rule: Rule, connection: Connection) -> bool | None:
-    """None: it depends on a host that nobody knows yet.  Nobody reads a name out of UDP, so there it has none."""
-    if not rule.host:
-        return True
-    if connection.host is None or connection.protocol is Protocol.UDP:
+    if rule.asks_app and (connection.app is None or not rule.app.matches(connection.app)):
         return False
-    if isinstance(connection.host, Host):
-        return None
-    return any(host_matches(pattern, connection.host) for pattern in rule.host)
+    of_process = _matches_process(rule, connection) if rule.asks_process else True
+    if of_process is False or not rule.asks_what_was_said:
+        return of_process
+    said = _matches_what_was_said(rule, connection)
+    return None if said and of_process is None else said
 
 
-def host_matches(pattern: str, host: str) -> bool:
-    name = host.lower().removesuffix(".")
-    if pattern.startswith("*."):
-        return name.endswith(pattern[1:]) and len(name) >= len(pattern)
-    return name == pattern
+def _matches_process(rule: Rule, connection: Connection) -> bool | None:
+    answers: list[bool | None] = []
+    if rule.parent:
+        if connection.protocol is Protocol.UDP:
+            return False  # only the proxy sees ancestors
+        ancestors = connection.ancestors
+        answers.append(None if isinstance(ancestors, Unknown) else any(map(rule.parent.matches, ancestors)))
+    for wanted, seen in ((rule.user, connection.users), (rule.service, connection.services)):
+        if wanted:
+            answers.append(None if isinstance(seen, Unknown) else not seen.isdisjoint(wanted))
+    return _all(answers)
 
 
-def _unmapped(address: Address) -> Address:
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+def _matches_what_was_said(rule: Rule, connection: Connection) -> bool | None:
+    if connection.protocol is Protocol.UDP:
+        return False
+    answers: list[bool | None] = []
+    if rule.detected is not None:
+        seen = connection.detected
+        answers.append(None if isinstance(seen, Unknown) else seen is rule.detected)
+    if rule.host:
+        host = connection.host
+        answers.append(None if isinstance(host, Unknown) else host is not None and rule.host.matches(host))
+    if rule.method:
+        method = connection.method
+        answers.append(None if isinstance(method, Unknown) else method in rule.method)
+    if rule.path:
+        path = connection.path
+        if isinstance(path, Unknown):
+            answers.append(None)
+        else:
+            answers.append(path is not None and any(glob_pattern(glob).fullmatch(path) for glob in rule.path))
+    return _all(answers)
+
+
+def _all(answers: list[bool | None]) -> bool | None:
+    if False in answers:
+        return False
+    return None if None in answers else True

@@ -12,11 +12,13 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import IPv6Address
 from itertools import count
 
 from pointsman.engine.connection import Connection, Settings
 from pointsman.engine.flow_record import Flow
+from pointsman.policy.rules import Policy
 from pointsman.server.connection_task import ConnectionTask, Services
 from pointsman.server.limits import Counters, Limits
 from pointsman.server.listener import accept_forever
@@ -37,6 +39,10 @@ class Server:
         self._ids = count(1)
         self._tasks: dict[asyncio.Task[None], ConnectionTask] = {}
         self.counters = Counters()
+
+    def use(self, policy: Policy) -> None:
+        """Decide about connections that come from now on by this policy; open ones keep their decision."""
+        self._settings = replace(self._settings, policy=policy)
 
     async def serve(self, listening: Sequence[socket.socket], stop: asyncio.Event) -> None:
         """Accept until `stop` is set, then let open connections finish for as long as the limits say."""
@@ -112,6 +118,7 @@ class Server:
             app=self._system.image_path(context.app_id) if context.app_id else None,
             pid=context.pid,
             original_destination=destination,
+            process=self._system.processes.facts(context.pid) if self._settings.policy.asks_process else None,
         )
         records = self._system.redirects.redirect_records(accepted)
         return ConnectionTask(Connection(flow, self._settings), destination, records, self._services)

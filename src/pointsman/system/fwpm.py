@@ -20,8 +20,9 @@ FWPM_SESSION_FLAG_DYNAMIC = 1
 FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED = 0x10
 FWP_ACTION_CALLOUT_UNKNOWN = 0x4005
 FWP_UINT8, FWP_UINT16, FWP_UINT32, FWP_UINT64 = 1, 2, 3, 4
+FWP_SECURITY_DESCRIPTOR_TYPE = 14
 FWP_BYTE_BLOB_TYPE, FWP_V4_ADDR_MASK, FWP_V6_ADDR_MASK, FWP_RANGE_TYPE = 12, 0x100, 0x101, 0x102
-FWP_MATCH_EQUAL, FWP_MATCH_RANGE = 0, 5
+FWP_MATCH_EQUAL, FWP_MATCH_RANGE, FWP_MATCH_FLAGS_NONE_SET = 0, 5, 8
 
 
 class GUID(ctypes.Structure):
@@ -122,9 +123,16 @@ _FIELD_KEYS = {
     Field.PROTOCOL: guids.CONDITION_IP_PROTOCOL,
     Field.REMOTE_ADDRESS: guids.CONDITION_IP_REMOTE_ADDRESS,
     Field.REMOTE_PORT: guids.CONDITION_IP_REMOTE_PORT,
+    Field.USER_ID: guids.CONDITION_ALE_USER_ID,
+    Field.FLAGS: guids.CONDITION_FLAGS,
 }
 
-_INTEGER_TYPES = {Field.PROTOCOL: (FWP_UINT8, "uint8"), Field.REMOTE_PORT: (FWP_UINT16, "uint16")}
+_INTEGER_TYPES = {
+    Field.PROTOCOL: (FWP_UINT8, "uint8"),
+    Field.REMOTE_PORT: (FWP_UINT16, "uint16"),
+    Field.FLAGS: (FWP_UINT32, "uint32"),
+}
+_BLOB_TYPES = {Field.APP_ID: FWP_BYTE_BLOB_TYPE, Field.USER_ID: FWP_SECURITY_DESCRIPTOR_TYPE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +189,8 @@ def _conditions(conditions: Sequence[Condition], owned: list[object]) -> ctypes.
     for target, condition in zip(array, conditions, strict=True):
         target.fieldKey = _guid(_FIELD_KEYS[condition.field])
         target.matchType = FWP_MATCH_RANGE if isinstance(condition.value, tuple) else FWP_MATCH_EQUAL
+        if condition.field is Field.FLAGS:
+            target.matchType = FWP_MATCH_FLAGS_NONE_SET
         _set_value(target.conditionValue, condition, owned)
     return array
 
@@ -188,8 +198,10 @@ def _conditions(conditions: Sequence[Condition], owned: list[object]) -> ctypes.
 def _set_value(target: FWP_VALUE0, condition: Condition, owned: list[object]) -> None:
     match condition.value:
         case bytes() as blob:
+            if condition.field not in _BLOB_TYPES:
+                raise ValueError(f"{condition.field} takes no bytes")
             data = (ctypes.c_uint8 * len(blob)).from_buffer_copy(blob)
-            _point(target, FWP_BYTE_BLOB_TYPE, FWP_BYTE_BLOB(len(blob), ctypes.addressof(data)), owned)
+            _point(target, _BLOB_TYPES[condition.field], FWP_BYTE_BLOB(len(blob), ctypes.addressof(data)), owned)
             owned.append(data)
         case int() as number:
             _set_integer(target, condition.field, number)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pointsman.wire.filters import Filter
+from pointsman.wire.process_facts import ProcessFacts
 
 
 class DriverError(Exception):
@@ -58,11 +59,31 @@ class RedirectSource(Protocol):
         """Mark a socket that is about to connect, so that WFP knows whose connection it carries on."""
 
 
+class Processes(Protocol):
+    """What the system tells of processes."""
+
+    @property
+    def sees_tokens(self) -> bool:
+        """The filter engine can ask for a user or a service (ALE_USER_ID)."""
+
+    def facts(self, pid: int) -> ProcessFacts | None:
+        """Whose it is and where it comes from; None if it is gone."""
+
+    def running(self) -> frozenset[str]:
+        """The full paths of all programs that run, as far as they can be seen."""
+
+    def sid_of(self, user: str) -> str | None:
+        """The SID of a user by name (`alice`, `domain\\alice`); None for nobody the system knows."""
+
+
 class System(Protocol):
     """Everything of the operating system, chosen once in `cli/main.py` and handed down."""
 
     @property
     def redirects(self) -> RedirectSource: ...
+
+    @property
+    def processes(self) -> Processes: ...
 
     def open_driver(self) -> Driver: ...
 

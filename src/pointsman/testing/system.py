@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from pointsman.system.interface import DriverError
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Flag, Ioctl
 from pointsman.wire.filters import Filter
+from pointsman.wire.process_facts import ProcessFacts
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
 
 INVALID_PARAMETER = 0xC000_000D
@@ -117,11 +118,32 @@ class FakeFilterEngine:
         self.filters = []
 
 
+class FakeProcesses:
+    """Programs and processes that a test has announced; no tokens, as in the lab."""
+
+    sees_tokens = False
+
+    def __init__(self) -> None:
+        self.programs: set[str] = set()
+        self.of_pid: dict[int, ProcessFacts] = {}
+
+    def facts(self, pid: int) -> ProcessFacts | None:
+        return self.of_pid.get(pid)
+
+    def running(self) -> frozenset[str]:
+        return frozenset(self.programs)
+
+    def sid_of(self, user: str) -> str | None:
+        del user  # nobody has one
+        return None
+
+
 class FakeSystem:
     """Everything of the operating system; one driver and one filter engine, however often they are opened."""
 
     def __init__(self, abi: int = ABI_VERSION) -> None:
         self.redirects = FakeRedirects()
+        self.processes = FakeProcesses()
         self.driver = FakeDriver(abi)
         self.filter_engine = FakeFilterEngine()
 

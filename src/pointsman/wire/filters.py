@@ -22,15 +22,19 @@ class Layer(IntEnum):
 
 class Field(Enum):
     APP_ID = "ALE_APP_ID"
+    USER_ID = "ALE_USER_ID"
     PROTOCOL = "IP_PROTOCOL"
     REMOTE_ADDRESS = "IP_REMOTE_ADDRESS"
     REMOTE_PORT = "IP_REMOTE_PORT"
+    FLAGS = "FLAGS"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """`field` is one of `value`: an app id, a number, an inclusive range of numbers, or a network.
 
+    For USER_ID the value is a self-relative security descriptor that must grant FWP_ACTRL_MATCH_FILTER to the token.
+    For FLAGS it is a mask of which no bit may be set.
     Conditions of one filter on the same field must stand side by side: WFP ORs them; different fields are ANDed.
     """
 
@@ -50,4 +54,15 @@ class Filter:
     layer: Layer
     weight: int
     context: int
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NativeFilter:
+    """A filter that permits or blocks by itself, without a driver or a proxy: for what must hold when neither runs."""
+
+    name: str
+    layer: Layer
+    weight: int
+    blocks: bool
     conditions: tuple[Condition, ...] = ()

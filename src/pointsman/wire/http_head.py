@@ -42,6 +42,14 @@ class HttpHead:
     host: str | None
     """Of the request target if it is absolute, else of the Host field; lower case, without port."""
 
+    @property
+    def path(self) -> str:
+        """Of the request target, without query: `/a` of `/a?b` and of `http://host/a?b`; `*` and authorities as is."""
+        target = self.target
+        if "://" in target and not target.startswith("/"):
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        return target.partition("?")[0].partition("#")[0]
+
 
 def parse_http_head(data: bytes | bytearray) -> HttpHead | NoHead:
     start = bytes(data[:_LONGEST])

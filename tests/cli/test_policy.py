@@ -1,0 +1,219 @@
+"""`pointsman policy` and `pointsman why` as a person types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pointsman.cli.main import cli
+from pointsman.errors import Exit, PointsmanError
+
+POLICY = """\
+default = "inspect"
+
+[groups.hosts]
+ads = ["*.ads.example", "file:more.txt"]
+
+[[rule]]
+name = "no ads"
+host = "@ads"
+action = "block"
+
+[[rule]]
+name = "mail"
+app = ["mail.exe", "/opt/mail-*/mail"]
+port = [25, "465-587"]
+action = "relay"
+
+[[rule]]
+name = "office hours"
+net = "198.51.100.0/24"
+time = "mon-fri 08:00-18:00"
+action = "direct"
+
+[[rule]]
+name = "no QUIC"
+protocol = "quic"
+action = "block"
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    (tmp_path / "more.txt").write_text("tracker.example\n")
+    (tmp_path / "policy.toml").write_text(POLICY)
+    return str(tmp_path / "policy.toml")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments), catch_exceptions=True)
+
+
+def why(policy: str, *arguments: str) -> dict[str, object]:
+    result = run("why", *arguments, "--policy", policy, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+def test_why_names_verdict_rule_line_and_who_decides(policy: str) -> None:
+    found = why(policy, "/usr/bin/curl", "203.0.113.9", "--host", "x.ads.example")
+
+    assert (found["action"], found["rule"], found["line"], found["decided_by"]) == ("block", "no ads", 6, "proxy")
+    assert found["fails_open"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("/usr/bin/curl", "203.0.113.9"), ("inspect", "default", "proxy")),
+        (("/usr/bin/curl", "203.0.113.9:443", "--host", "tracker.example"), ("block", "no ads", "proxy")),
+        (("/usr/bin/curl", "10.0.0.1", "--host", "tracker.example"), ("direct", "no ads", "kernel")),
+        (("/opt/mail-7/mail", "203.0.113.9:465"), ("relay", "mail", "proxy")),
+        (("C:\\x\\MAIL.EXE", "203.0.113.9:25"), ("relay", "mail", "proxy")),
+        (("/opt/mail-7/x/mail", "203.0.113.9:465"), ("inspect", "default", "proxy")),
+        (("/usr/bin/curl", "203.0.113.9", "--protocol", "quic"), ("block", "no QUIC", "kernel")),
+        (("/usr/bin/curl", "[2001:db8::1]:443", "--protocol", "udp"), ("block", "no QUIC", "kernel")),
+        (("/usr/bin/curl", "198.51.100.9", "--at", "tue 12:00"), ("direct", "office hours", "proxy")),
+        (("/usr/bin/curl", "198.51.100.9", "--at", "tue 18:00"), ("inspect", "default", "proxy")),
+    ],
+)
+def test_why_answers_for_many_connections(
+    policy: str, arguments: tuple[str, ...], expected: tuple[str, str, str]
+) -> None:
+    found = why(policy, *arguments)
+
+    assert (found["action"], found["rule"], found["decided_by"]) == expected
+
+
+def test_why_says_why_a_rule_does_not_get_its_way_and_what_nearly_matched(policy: str) -> None:
+    text = run("why", "/opt/mail-7/mail", "192.168.1.1:25", "--policy", policy).stdout
+    assert text.startswith("direct, although the rule says relay: private destination\n")
+    assert f"{policy}:11" in text
+
+    text = run("why", "/opt/mail-7/mail", "203.0.113.9:443", "--policy", policy).stdout
+    assert "line 11, mail (relay): port is 443, wanted 25, 465-587" in text
+
+
+def test_a_question_that_makes_no_sense_ends_in_four_lines(policy: str) -> None:
+    for question in (("example.com",), ("192.0.2.1:99999",), ("192.0.2.1", "--at", "soon")):
+        result = run("why", "curl", *question, "--policy", policy)
+        assert isinstance(result.exception, PointsmanError)
+        assert (result.exception.code, result.exception.status) == ("PM303", Exit.USAGE)
+
+
+def test_check_reports_errors_and_findings(policy: str, tmp_path: Path) -> None:
+    result = run("policy", "check", policy)
+    assert result.exit_code == 0
+    assert f'{policy}:6: "no ads" asks for a host' in result.stdout
+    assert "4 rules, 1 finding" in result.stdout
+    assert run("policy", "check", "--strict", policy).exit_code == Exit.FAILED
+    assert json.loads(run("policy", "check", "--json", policy).stdout)["findings"][0]["code"] == "udp"
+
+    broken = tmp_path / "broken.toml"
+    broken.write_text('[[rule]]\naction = "blok"\n')
+    result = run("policy", "check", str(broken))
+    assert isinstance(result.exception, PointsmanError) and result.exception.status is Exit.POLICY
+
+
+def test_the_built_in_policy_has_no_finding_and_can_be_printed(tmp_path: Path) -> None:
+    assert run("policy", "check", "--strict").exit_code == 0
+    copy = tmp_path / "copy.toml"
+    copy.write_text(run("policy", "default").stdout)
+    assert run("policy", "check", "--strict", str(copy)).exit_code == 0
+
+
+def test_filters_are_shown_in_the_order_in_which_the_kernel_looks(policy: str) -> None:
+    text = run("policy", "filters", policy, "--running", "/opt/mail-7/mail").stdout
+
+    v4 = text[text.index("CONNECT_REDIRECT_V4") : text.index("AUTH_CONNECT_V6")].splitlines()
+    assert v4[1].split() == ["REDIRECT", "line", "6", "protocol", "tcp", "(no", "ads:", "redirect)"]
+    assert "app /opt/mail-7/mail, protocol tcp, port 25 or 465-587" in v4[2]
+    assert "BLOCK    line 23    protocol udp, port 443" in text
+
+
+def test_filters_show_what_is_to_fail_closed(tmp_path: Path) -> None:
+    file = tmp_path / "closed.toml"
+    file.write_text(
+        'default = "direct"\n[[rule]]\nnet = "203.0.113.0/24"\nport = 443\naction = "direct"\n'
+        '[[rule]]\nname = "all"\nport = 443\naction = "inspect"\non_failure = "closed"\n'
+    )
+    shown = run("policy", "filters", str(file)).stdout
+    rows = shown[shown.index("persistent") :].splitlines()[1:]
+
+    assert [row.split()[:2] for row in rows] == [
+        ["PERMIT", "AUTH_CONNECT_V4"], ["BLOCK", "AUTH_CONNECT_V4"],
+        ["PERMIT", "AUTH_CONNECT_V6"], ["BLOCK", "AUTH_CONNECT_V6"],
+    ]  # fmt: skip
+    assert "no flag of" in rows[1] and "no flag of" not in rows[0]
+
+
+CASES = """\
+[[case]]
+app = "/usr/bin/curl"
+to = "203.0.113.9"
+host = "www.ads.example"
+expect = "block"
+rule = "no ads"
+by = "proxy"
+
+[[case]]
+app = "/usr/bin/curl"
+to = "198.51.100.1"
+at = "sun 09:00"
+expect = "direct"
+"""
+
+
+def test_a_table_of_cases_is_held_against_the_policy(policy: str, tmp_path: Path) -> None:
+    cases = tmp_path / "cases.toml"
+    cases.write_text(CASES)
+
+    result = run("policy", "test", policy, str(cases))
+    assert result.exit_code == Exit.FAILED
+    assert f"{cases}:9: expect: expected direct, got inspect (default, {policy})" in result.stdout
+    assert result.stdout.endswith("2 cases, 1 failed\n")
+
+    cases.write_text(CASES.replace("sun", "mon"))
+    assert run("policy", "test", policy, str(cases)).exit_code == 0
+    rows = [json.loads(line) for line in run("policy", "test", policy, str(cases), "--json").stdout.splitlines()]
+    assert [row["ok"] for row in rows] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "no [[case]]"),
+        ("case = 1", "allowed: tables [[case]]"),
+        ("[[case]", "not TOML"),
+        (
+            "[[case]]\napp = 1\nto = 'x'\nexpect = 'perhaps'\nfoo = 1\nnew = 2\nprotocol = 'icmp'\nparent = [1]",
+            "2: app",
+        ),
+        ("[[case]]\n", "1: app: missing"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_an_error_with_its_lines(
+    policy: str, tmp_path: Path, text: str, error: str
+) -> None:
+    cases = tmp_path / "cases.toml"
+    cases.write_text(text)
+
+    result = run("policy", "test", policy, str(cases))
+
+    assert isinstance(result.exception, PointsmanError)
+    assert (result.exception.code, result.exception.status) == ("PM302", Exit.POLICY)
+    assert error in result.exception.seen
+
+
+def test_a_table_that_is_not_there_is_an_error(policy: str, tmp_path: Path) -> None:
+    result = run("policy", "test", policy, str(tmp_path / "none"))
+    assert isinstance(result.exception, PointsmanError) and result.exception.code == "PM302"
+
+
+def test_the_schema_is_json(policy: str) -> None:
+    schema = json.loads(run("policy", "schema").stdout)
+    assert schema["properties"]["rule"]["items"]["required"] == ["action"]

@@ -1,0 +1,124 @@
+"""A policy at work on real programs: what only the proxy can see of a process, and a reload under open connections."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pointsman.engine.flow_record import FlowRecord
+from pointsman.lab.flows import KernelFlow
+from pointsman.lab.network import Network
+from pointsman.lab.session import Session, SessionSettings
+from pointsman.wire.abi import Verdict
+
+from .world import TIMEOUT
+
+ECHO = "203.0.113.10"
+TALK = """
+import socket, sys
+talk = socket.create_connection(("203.0.113.10", 7)).makefile("rw", newline="\\n")
+for line in sys.stdin:
+    talk.write(line); talk.flush()
+    sys.stdout.write(talk.readline()); sys.stdout.flush()
+"""
+CONNECT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 7), timeout=20) as one:
+    one.sendall(b"x\\n"); sys.exit(0 if one.recv(2) == b"x\\n" else 1)
+"""
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while line := await reader.readline():
+            writer.write(line)
+            await writer.drain()
+    except ConnectionError:
+        pass  # a program that was ended
+    finally:
+        writer.close()
+
+
+class Lab:
+    def __init__(self, policy: Path, port: int) -> None:
+        self.records: list[FlowRecord] = []
+        self.flows: list[KernelFlow] = []
+        maps = [f"203.0.113.{last}:7=127.0.0.1:{port}" for last in range(10, 15)]
+        settings = SessionSettings(network=Network.parse(maps=maps), policy=policy)
+        self.session = Session(settings, on_record=self.records.append, on_flow=self.flows.append)
+
+    async def connect(self, address: str, *, shell: bool = False) -> int:
+        command = [sys.executable, "-c", CONNECT, address]
+        if shell:
+            command = ["sh", "-c", '"$@"; exit $?', "sh", *command]
+        program = await self.session.machine.spawn(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return await asyncio.wait_for(program.wait(), TIMEOUT)
+
+
+def test_rules_see_who_owns_a_process_where_it_comes_from_and_what_it_is_called(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'default = "direct"\n'
+        f'[[rule]]\nname = "user"\nnet = "203.0.113.11"\nuser = "{os.getuid()}"\naction = "relay"\n'
+        '[[rule]]\nname = "nobody"\nnet = "203.0.113.12"\nuser = "no-such-user"\naction = "block"\n'
+        '[[rule]]\nname = "parent"\nnet = "203.0.113.13"\nparent = ["sh", "dash", "bash"]\naction = "relay"\n'
+        '[[rule]]\nname = "name"\nnet = "203.0.113.14"\napp = "python*"\naction = "relay"\n'
+    )
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        lab = Lab(policy, server.sockets[0].getsockname()[1])
+        async with server, lab.session as session:
+            proxy = await session.start_proxy()
+            for last in (10, 11, 12, 14):
+                assert await lab.connect(f"203.0.113.{last}") == 0
+            assert await lab.connect("203.0.113.13", shell=True) == 0
+            await proxy.stop()
+        rules = {(record.address, record.rule) for record in lab.records}
+        assert ("203.0.113.11", "user") in rules
+        assert ("203.0.113.12", "default") in rules
+        assert ("203.0.113.13", "parent") in rules
+        assert ("203.0.113.14", "name") in rules
+
+    asyncio.run(scenario())
+
+
+def test_a_reload_blocks_new_connections_and_leaves_open_ones_alone(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('default = "relay"')
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        lab = Lab(policy, server.sockets[0].getsockname()[1])
+        async with server, lab.session as session:
+            proxy = await session.start_proxy()
+            talk = await session.machine.spawn(
+                [sys.executable, "-c", TALK], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            assert talk.stdin is not None and talk.stdout is not None
+
+            async def say(word: bytes) -> bytes:
+                assert talk.stdin is not None and talk.stdout is not None
+                talk.stdin.write(word)
+                talk.stdin.flush()
+                return await asyncio.wait_for(asyncio.to_thread(talk.stdout.readline), TIMEOUT)
+
+            assert await say(b"before\n") == b"before\n"
+            assert await lab.connect(ECHO) == 0
+            policy.write_text(f'default = "relay"\n[[rule]]\nname = "closed"\nnet = "{ECHO}"\naction = "block"')
+            async with asyncio.timeout(TIMEOUT):
+                while await lab.connect(ECHO) == 0:
+                    pass  # each try is a connection under the old rules; the new ones come within two seconds
+            assert await say(b"after\n") == b"after\n"
+
+            talk.stdin.close()
+            talk.stdout.close()
+            assert await asyncio.wait_for(talk.wait(), TIMEOUT) == 0
+            await proxy.stop()
+        assert any(flow.verdict is Verdict.BLOCK for flow in lab.flows)
+        assert any(record.rule == "default" and record.error is None for record in lab.records)
+
+    asyncio.run(scenario())
