@@ -98,12 +98,16 @@ def choose_system(source: str = "driver") -> System:
         from pointsman.lab.system import LabSystem
 
         return LabSystem()
+    if sys.platform == "win32":
+        from pointsman.system.windows.system import WindowsSystem
+
+        return WindowsSystem()
     raise PointsmanError(
         "there is no driver to register with",
         code="PM701",
         seen=f"{sys.platform}, outside a lab",
         effect="nothing is intercepted; connections go direct (fail open)",
-        do="`pointsman lab -- COMMAND` starts a driver, a proxy and a program on Linux; Windows is not supported yet",
+        do="`pointsman lab -- COMMAND` starts a driver, a proxy and a program on Linux",
         status=Exit.DRIVER_MISSING,
     )
 

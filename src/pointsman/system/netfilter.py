@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from pointsman.system.interface import DriverError
+from pointsman.system.no_processes import NoProcesses
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Address, Flag, Ioctl
 from pointsman.wire.filters import Filter
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
@@ -103,6 +104,7 @@ class NetfilterSystem:
 
     def __init__(self) -> None:
         self.redirects = NetfilterRedirects()
+        self.processes = NoProcesses()
 
     def open_driver(self) -> NetfilterDriver:
         return NetfilterDriver()

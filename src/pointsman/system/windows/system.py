@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pointsman.system.no_processes import NoProcesses
 from pointsman.system.windows import app_id as windows_app_id
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
@@ -13,6 +14,7 @@ class WindowsSystem:
 
     def __init__(self) -> None:
         self.redirects = WindowsRedirects()
+        self.processes = NoProcesses()
 
     def open_driver(self) -> WindowsDriver:
         return WindowsDriver()
