@@ -1,5 +1,5 @@
-// fwpkclnt.sys for Wine, which has none: simwfp's filter engine behind the names that a callout driver imports.  Started
-// as a kernel driver service before the driver under test, so that it stays while that one comes and goes, as on Windows.
+// fwpkclnt.sys for Wine, which has none: simwfp's filter engine behind the names that a callout driver imports.
+// Started as a kernel driver service before the driver under test, so that it stays while that one comes and goes.
 // Both services need the same load-order group: Wine gives each group a winedevice.exe of its own.
 //
 // It also mends two names of Wine's ntoskrnl.exe, in memory, so that the driver's own image runs unmodified:

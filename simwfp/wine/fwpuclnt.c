@@ -1,6 +1,6 @@
 // fwpuclnt.dll for Wine, whose own answers RPC_S_CANNOT_SUPPORT or ends the process: the calls that a proxy makes,
-// passed on to the simulated filter engine in winedevice.exe.  An engine handle is a handle of \\.\SimWfp.  Results are DWORDs on
-// Windows: the same 32 bits as the kernel declarations say here.
+// passed on to the simulated filter engine in winedevice.exe.  An engine handle is a handle of \\.\SimWfp.  Results are
+// DWORDs on Windows: the same 32 bits as the kernel declarations say here.
 #include "filter_parts.h"
 #include "test_device.h"
 

@@ -1,5 +1,5 @@
-// The platform under simwfp's engine, on Wine's kernel instead of the simulated one: memory, and the books that only the
-// full simulation can keep.  What is not checked here (IRQL, pool ownership) is checked by the C tests on the host.
+// The platform under simwfp's engine, on Wine's kernel instead of the simulated one: memory, and empty hands where only
+// the full simulation can keep books.  What is not checked here (IRQL, pool ownership) is checked by the C tests on the host.
 #include "host.h"
 
 #include <stdio.h>
