@@ -6,7 +6,7 @@ own: the connection reaches the proxy, which decides the same from the redirect 
 
 from __future__ import annotations
 
-from pointsman.system.interface import ProcessFacts
+from pointsman.wire.process_facts import ProcessFacts
 
 
 class NoProcesses:
