@@ -103,10 +103,7 @@ class NetworkSet:
         plain = unmapped(address)
         version, number = plain.version, int(plain)
         bits = _BITS[version]
-        for (of, length), found in self.prefixes.items():
-            if of == version and number >> bits - length in found:
-                return True
-        return False
+        return any(of == version and number >> bits - length in found for (of, length), found in self.prefixes.items())
 
     def match(self, address: Address) -> Network | None:
         """The shortest prefix that holds this address."""
