@@ -298,3 +298,39 @@ def test_whatever_both_ends_say_arrives_whole_and_in_order(script: list[tuple[ob
 
     assert bytes(rig.received[ORIGIN]) == sent[ORIGIN]
     assert bytes(rig.received[APP]) == sent[APP]
+
+
+UPSTREAM = (
+    '[upstreams]\nu = "socks5://192.0.2.1:1080"\n[[rule]]\nhost = "a.example"\naction = "upstream"\nupstream = "u"'
+)
+
+
+def test_what_is_to_go_through_an_upstream_is_refused_rather_than_sent_around_it() -> None:
+    rig = Rig(UPSTREAM)
+    rig.app_sends(GET)
+
+    assert rig.aborted
+    assert rig.dials == 0, "not even a connect() may show where it was going"
+    assert (rig.record.decision, rig.record.error) == ("upstream", "this version cannot go through an upstream proxy")
+
+
+@pytest.mark.parametrize(
+    ("rule", "sent", "decision"),
+    [
+        ('protocol = "http"', GET, "relay"),
+        ('protocol = "tls"', GET, "direct"),
+        ('protocol = "tls"', client_hello("a.example"), "relay"),
+        ('method = "GET"\npath = "/*"', GET, "relay"),
+        ('method = "POST"', GET, "direct"),
+        ('path = "/other"', GET, "direct"),
+        ('protocol = "http"', b"\x00\x01 nothing known", "direct"),
+        ('parent = "sh"', GET, "direct"),
+    ],
+)
+def test_rules_see_what_the_first_bytes_were(rule: str, sent: bytes, decision: str) -> None:
+    rig = Rig(f'default = "direct"\n[[rule]]\n{rule}\naction = "relay"')
+    rig.app_sends(sent)
+    rig.ends(APP)
+    rig.ends(ORIGIN)
+
+    assert rig.record.decision == decision

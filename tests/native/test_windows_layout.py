@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pointsman.lab.simulator import Knobs
 from pointsman.system import fwpm
 from pointsman.wire import guids
 from pointsman.wire.filters import Layer
@@ -107,3 +108,10 @@ def test_guids_and_layer_ids_are_those_of_windows() -> None:
             assert getattr(guids, short) == uuid.UUID(value), name
     for layer in Layer:
         assert LAYOUT["constants"][f"FWPS_LAYER_ALE_{layer.name}"] == layer
+
+
+def test_the_knobs_are_those_of_the_library_in_its_order() -> None:
+    header = (ROOT / "simwfp/include/simwfp.h").read_text()
+    body = header[header.index("typedef struct sim_knobs {") : header.index("} sim_knobs;")]
+
+    assert [name for name, *_ in Knobs._fields_] == re.findall(r"uint32_t (\w+);", body)

@@ -7,8 +7,8 @@ which layer carries the bytes, and when it is over.  It must not know what a soc
        │  what the app says     │ upstream connected
        └─ or that the origin speaks first
 
-Dialling begins at once unless a rule that may still apply blocks: then nothing leaves the machine until the app has
-spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
+Dialling begins at once unless a rule that may still apply blocks, or asks for another proxy: then nothing leaves the
+machine until the app has spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Connection:
         decisions = possible(self._settings.policy, self._subject(None))
         if len(decisions) == 1 and not decisions[0].action.decrypts:
             return self._decide(Peeked(b""), now)  # nothing it might say changes this, so nobody reads it
-        if any(decision.action is Action.BLOCK for decision in decisions):
+        if any(decision.action in (Action.BLOCK, Action.UPSTREAM) for decision in decisions):
             self._stage_deadline = now + PEEK_TIMEOUT
             return []
         return self._dial(now)
