@@ -333,3 +333,21 @@ def test_a_stop_resets_both_sides() -> None:
 
     assert rig.aborted
     assert rig.record.error == "the proxy stopped"
+
+
+def test_events_of_a_stream_without_end_arrive_one_by_one() -> None:
+    rig = Rig()
+    app, origin = join(rig)
+    app.send(GET)
+    pump(app, origin)
+    origin.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for number in range(3):
+        event = b"data: %d\n\n" % number
+        origin.send(b"%x\r\n%s\r\n" % (len(event), event))
+        pump(app, origin)
+        assert bytes(app.received).endswith(event + b"\r\n")
+        assert rig.records == []
+    origin.send(b"0\r\n\r\n")
+    pump(app, origin)
+
+    assert (rig.record.status, rig.record.error) == (200, None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -34,15 +36,11 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_loops_are_told_apart_by_what_they_can_do() -> None:
-    class NoReadiness(asyncio.BaseEventLoop):
-        """As the Proactor loop: the method is inherited, and raises."""
-
-    loop = asyncio.new_event_loop()
-    assert knows_readiness(loop)
-    other = NoReadiness()
-    assert not knows_readiness(other)
-    other.close()
-    loop.close()
+    with_readiness, without = asyncio.new_event_loop(), cast("asyncio.AbstractEventLoop", BaseEventLoop())
+    assert knows_readiness(with_readiness)
+    assert not knows_readiness(without), "the Proactor loop inherits the method that raises, as this one does"
+    with_readiness.close()
+    without.close()
 
 
 async def question(address: tuple[str, int], data: bytes) -> bytes:

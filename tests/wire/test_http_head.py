@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.wire.http_head import LIMIT, HttpHead, NoHead, parse_http_head, plain_get, plain_response
+from pointsman.wire.http_head import LIMIT, HttpHead, NoHead, parse_http_head
 
 REQUEST = b"GET /a?b HTTP/1.1\r\nAccept: */*\r\nHost: Example.com:8080\r\n\r\n"
 
@@ -82,63 +82,3 @@ def test_any_bytes_give_an_answer(data: bytes) -> None:
 def test_an_endless_head_is_given_up() -> None:
     assert parse_http_head(b"GET /" + b"a" * LIMIT) is NoHead.NOT_HTTP
     assert parse_http_head(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * LIMIT) is NoHead.NOT_HTTP
-
-
-PLAIN = b"GET /x HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 12\r\n\r\nhello"
-
-
-def test_a_plain_get_and_its_plain_answer_are_told_by_a_look() -> None:
-    assert plain_get(PLAIN) == (b"/x", b"a")
-    assert plain_response(ANSWER) == (200, len(ANSWER) - 5, 12)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        PLAIN[:-1],
-        PLAIN + b"x",
-        PLAIN + PLAIN,
-        PLAIN.replace(b"GET", b"HEAD"),
-        PLAIN.replace(b"1.1", b"1.0"),
-        PLAIN.replace(b"/x", b"/x y"),
-        PLAIN.replace(b"Host: a\r\n", b""),
-        PLAIN.replace(b"Host: a\r\n", b"Host: a\r\nhost: b\r\n"),
-        PLAIN.replace(b"Accept: */*", b"Content-Length: 5"),
-        PLAIN.replace(b"Accept: */*", b"cOntent-length : 5"),
-        PLAIN.replace(b"Accept: */*", b"Transfer-Encoding: chunked"),
-        PLAIN.replace(b"Accept: */*", b"Connection: Upgrade"),
-        PLAIN.replace(b"Accept: */*", b"Connection: close"),
-        PLAIN.replace(b"Accept: */*", b"A: b\r\n folded"),
-        PLAIN.replace(b"Accept: */*", b"A: b\nB: c"),
-        PLAIN.replace(b"Accept: */*", b"A: b\rB: c"),
-        PLAIN.replace(b"Accept: */*", b"A: \0"),
-        PLAIN.replace(b"Accept: */*", b"no colon"),
-        PLAIN.replace(b"Accept: */*", b": no name"),
-    ],
-)
-def test_a_request_with_any_doubt_is_left_to_the_judge(data: bytes) -> None:
-    assert plain_get(data) is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        ANSWER[:20],
-        ANSWER.replace(b"200", b"100"),
-        ANSWER.replace(b"200", b"204"),
-        ANSWER.replace(b"200", b"304"),
-        ANSWER.replace(b"Content-Type: a/b", b"Content-Length: 13"),
-        ANSWER.replace(b"12", b"+12"),
-        ANSWER.replace(b"12", b"1, 2"),
-        ANSWER.replace(b"12", b""),
-        ANSWER.replace(b"12", b"1" * 16),
-        ANSWER.replace(b"Content-Length: 12", b"Content-Length : 12"),
-        ANSWER.replace(b"Content-Type: a/b", b"Transfer-Encoding: chunked"),
-        ANSWER.replace(b"Content-Type: a/b", b"Connection: close"),
-        ANSWER.replace(b"Content-Type: a/b", b"A: b\r\n folded"),
-        ANSWER.replace(b"Content-Type: a/b", b"A: b\nB: c"),
-    ],
-)
-def test_a_response_with_any_doubt_is_left_to_the_judge(data: bytes) -> None:
-    assert plain_response(data) is None

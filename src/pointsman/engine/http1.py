@@ -3,10 +3,8 @@
 It is fed copies of both directions and may stop at any time (a parse error, an upgrade, a bound): then it has seen
 what it has seen, and the traffic goes on without it.  It must not know whether the bytes travelled inside TLS.
 
-httptools (llhttp) reads the messages, but for those plain enough to be told by a look (`wire.http_head.plain_get`,
-`plain_response`): they are most of the traffic, and llhttp's callbacks would be most of its cost.  Two things it cannot
-know are added here: that a response answers HEAD and so has no body, and that a request with `Upgrade` goes on as HTTP
-if the server declined.
+httptools (llhttp) reads the messages.  Two things it cannot know are added here: that a response answers HEAD and so
+has no body, and that a request with `Upgrade` goes on as HTTP if the server declined.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from pointsman.engine.events import Side
 from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.websocket import WebSocketObserver
-from pointsman.wire.http_head import host_of_authority, plain_get, plain_response
+from pointsman.wire.http_head import host_of_authority
 
 HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
 PIPELINE_LIMIT = 100  # requests without their response
@@ -204,29 +202,10 @@ class _Requests:
         self._head_size = 0
         self._pending: bytearray | None = None
         """After a request that asked to leave HTTP/1: what came since, until the response says which it is."""
-        self._within = False
-        """llhttp is in a message."""
-        self._host_field = b""
+        self._host_field: bytes | None = None
         self._host: str | None = None
 
     def feed(self, data: bytes) -> None:
-        if self._head_size == 0 and self._pending is None and self._current is None and not self._within:
-            plain = plain_get(data)
-            if plain is not None:
-                self._plain(*plain)
-                return
-        self._judge(data)
-
-    def _plain(self, target: bytes, host: bytes) -> None:
-        current = self._observer.request_began()
-        current.method = "GET"
-        current.target = target[:PATH_LIMIT]
-        if host != self._host_field:  # one look at a name serves the whole connection
-            self._host_field, self._host = host, host_of_authority(host.decode("latin-1"))
-        current.host = self._host
-        self._observer.seen_request = True
-
-    def _judge(self, data: bytes) -> None:
         if self._pending is not None:
             self._pending += data
             if len(self._pending) > PENDING_LIMIT:
@@ -259,7 +238,6 @@ class _Requests:
         self._pending = None
 
     def on_message_begin(self) -> None:
-        self._within = True
         self._current = self._observer.request_began()
 
     def on_url(self, part: bytes) -> None:
@@ -269,16 +247,15 @@ class _Requests:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) == 4 and name.lower() == b"host" and self._current is not None:
-            self._current.host = host_of_authority(value.decode("latin-1"))
+            if value != self._host_field:  # one look at a name serves the whole connection
+                self._host_field, self._host = value, host_of_authority(value.decode("latin-1"))
+            self._current.host = self._host
 
     def on_headers_complete(self) -> None:
         if self._current is not None:
             self._current.method = method = self._parser.get_method().decode("ascii")
             self._observer.request_named(method)
         self._current = None
-
-    def on_message_complete(self) -> None:
-        self._within = False
 
 
 class _Responses:
@@ -290,30 +267,12 @@ class _Responses:
         self._within = False
         self._in_head = False
         self._head_size = 0
-        self._body_left = 0
-        """Bytes of a body that need no reading."""
         self._head_answer = bytearray()
         self._bytewise = 0
 
     def feed(self, data: bytes) -> None:
         while data and self._observer.watching:
-            if self._body_left:
-                if len(data) < self._body_left:
-                    self._body_left -= len(data)
-                    return
-                data, self._body_left = data[self._body_left :], 0
-                self._observer.response_complete()
-                continue
             front = self._observer.front()
-            if front is not None and front.method == "GET" and not self._within and self._head_size == 0:
-                plain = plain_response(data)
-                if plain is not None:
-                    front.status, head_size, self._body_left = plain
-                    front.framing = _Framing.EXPLICIT
-                    data = data[head_size:]
-                    if not self._body_left:
-                        self._observer.response_complete()
-                    continue
             if front is not None and front.method == "HEAD" and not self._within:
                 data = self._feed_answer_to_head(data)
             elif self._observer.head_is_pipelined():
