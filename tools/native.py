@@ -76,7 +76,7 @@ def build_driver(name: str) -> Path:
     definitions = sorted((ROOT / "driver/package").glob("*.def"))
     options = [
         *COMMON, "-O2", "-g", "-target", f"{machine}-windows-gnu", "-fno-sanitize=all", "-fno-stack-protector",
-        "-mno-stack-arg-probe", "-fno-builtin", "-gcodeview",
+        "-mno-stack-arg-probe", "-fno-builtin", "-gcodeview", "-flto",
     ]  # fmt: skip
     if is_current(product, [*DRIVER_SOURCES, *definitions], options):
         return product

@@ -27,7 +27,7 @@ pm_auth_connect_classify(
         pm_count(PM_REASON_NO_PROXY);
         return;
     }
-    pm_flow_from_wfp(values, metadata, &flow);
+    pm_flow_at_authorize(values, metadata, &flow);
     decision = pm_decide_authorize(&snapshot, &flow, filter->context);
     if (decision.verdict == PM_BLOCK) {
         out->actionType = FWP_ACTION_BLOCK;

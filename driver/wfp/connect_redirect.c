@@ -202,7 +202,7 @@ pm_connect_redirect_classify(
         pm_count(PM_REASON_NO_PROXY); // the common case of a machine without a proxy costs no more than this
         return;
     }
-    pm_flow_from_wfp(values, metadata, &flow);
+    pm_flow_at_redirect(values, metadata, &flow);
     decision = pm_decide_redirect(&snapshot, &flow, filter->context);
     if (decision.verdict == PM_REDIRECT) {
         decision.reason = is_already_redirected(metadata)
