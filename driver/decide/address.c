@@ -4,9 +4,7 @@
 static const uint8_t pm_nat64_prefix[12] = {0x00, 0x64, 0xFF, 0x9B};
 static const uint8_t pm_mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
 
-int
-pm_address_equal(const uint8_t* a, const uint8_t* b, uint32_t size)
-{
+int pm_address_equal(const uint8_t* a, const uint8_t* b, uint32_t size) {
     for (uint32_t i = 0; i < size; i++) {
         if (a[i] != b[i]) {
             return 0;
@@ -15,9 +13,7 @@ pm_address_equal(const uint8_t* a, const uint8_t* b, uint32_t size)
     return 1;
 }
 
-int
-pm_address_is_zero(const uint8_t* address, uint32_t size)
-{
+int pm_address_is_zero(const uint8_t* address, uint32_t size) {
     for (uint32_t i = 0; i < size; i++) {
         if (address[i] != 0) {
             return 0;
@@ -27,9 +23,7 @@ pm_address_is_zero(const uint8_t* address, uint32_t size)
 }
 
 // By the first byte, since every classify of a live proxy comes through here: a jump instead of a walk.
-pm_address_kind
-pm_address_kind_v4(const uint8_t address[4])
-{
+pm_address_kind pm_address_kind_v4(const uint8_t address[4]) {
     uint8_t second = address[1];
 
     switch (address[0]) {
@@ -55,9 +49,7 @@ pm_address_kind_v4(const uint8_t address[4])
 }
 
 // ::, ::1, and the IPv4 addresses inside: mapped, and 64:ff9b::/96 (NAT64).
-static pm_address_kind
-kind_below_0100(const uint8_t address[16])
-{
+static pm_address_kind kind_below_0100(const uint8_t address[16]) {
     if (pm_address_equal(address, pm_mapped_prefix, sizeof(pm_mapped_prefix))
         || pm_address_equal(address, pm_nat64_prefix, sizeof(pm_nat64_prefix))) {
         return pm_address_kind_v4(address + 12);
@@ -68,9 +60,7 @@ kind_below_0100(const uint8_t address[16])
     return address[15] == 1 ? PM_ADDRESS_LOOPBACK : PM_ADDRESS_NOT_UNICAST;
 }
 
-pm_address_kind
-pm_address_kind_v6(const uint8_t address[16])
-{
+pm_address_kind pm_address_kind_v6(const uint8_t address[16]) {
     switch (address[0]) {
     case 0x00:
         return kind_below_0100(address);
@@ -88,9 +78,7 @@ pm_address_kind_v6(const uint8_t address[16])
     }
 }
 
-int
-pm_address_unmap(const uint8_t v6[16], uint8_t v4[4])
-{
+int pm_address_unmap(const uint8_t v6[16], uint8_t v4[4]) {
     if (!pm_address_equal(v6, pm_mapped_prefix, sizeof(pm_mapped_prefix))) {
         return 0;
     }
@@ -100,9 +88,7 @@ pm_address_unmap(const uint8_t v6[16], uint8_t v4[4])
     return 1;
 }
 
-void
-pm_address_map(const uint8_t v4[4], uint8_t v6[16])
-{
+void pm_address_map(const uint8_t v4[4], uint8_t v6[16]) {
     for (int i = 0; i < 12; i++) {
         v6[i] = pm_mapped_prefix[i];
     }

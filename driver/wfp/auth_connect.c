@@ -5,11 +5,9 @@
 #include "state/counters.h"
 #include "state/events.h"
 
-void
-pm_auth_connect_classify(
+void pm_auth_connect_classify(
     const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, void* layer_data,
-    const void* classify_context, const FWPS_FILTER2* filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0* out)
-{
+    const void* classify_context, const FWPS_FILTER2* filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0* out) {
     pm_snapshot snapshot;
     pm_flow flow;
     pm_decision decision;

@@ -14,41 +14,22 @@ typedef struct pm_layer_fields {
     uint16_t compartment;
 } pm_layer_fields;
 
-static const pm_layer_fields pm_redirect_fields = {
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_ALE_APP_ID,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_LOCAL_ADDRESS,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_PROTOCOL,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_REMOTE_ADDRESS,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_DESTINATION_ADDRESS_TYPE,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_IP_REMOTE_PORT,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_FLAGS,
-    FWPS_FIELD_ALE_CONNECT_REDIRECT_V4_COMPARTMENT_ID,
-};
+#define PM_FIELDS(layer)                                                                                              \
+    {layer##_ALE_APP_ID, layer##_IP_LOCAL_ADDRESS, layer##_IP_PROTOCOL, layer##_IP_REMOTE_ADDRESS,                    \
+     layer##_IP_DESTINATION_ADDRESS_TYPE, layer##_IP_REMOTE_PORT, layer##_FLAGS, layer##_COMPARTMENT_ID}
 
-static const pm_layer_fields pm_auth_fields = {
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_ALE_APP_ID,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_LOCAL_ADDRESS,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_PROTOCOL,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_REMOTE_ADDRESS,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_DESTINATION_ADDRESS_TYPE,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_IP_REMOTE_PORT,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_FLAGS,
-    FWPS_FIELD_ALE_AUTH_CONNECT_V4_COMPARTMENT_ID,
-};
+static const pm_layer_fields pm_redirect_fields = PM_FIELDS(FWPS_FIELD_ALE_CONNECT_REDIRECT_V4);
+static const pm_layer_fields pm_auth_fields = PM_FIELDS(FWPS_FIELD_ALE_AUTH_CONNECT_V4);
 
 // Host order (V4) to the order of the wire.
-static void
-put_v4(uint32_t value, uint8_t address[4])
-{
+static void put_v4(uint32_t value, uint8_t address[4]) {
     address[0] = (uint8_t)(value >> 24);
     address[1] = (uint8_t)(value >> 16);
     address[2] = (uint8_t)(value >> 8);
     address[3] = (uint8_t)value;
 }
 
-static void
-read_app_id(const FWP_VALUE0* value, pm_flow* flow)
-{
+static void read_app_id(const FWP_VALUE0* value, pm_flow* flow) {
     const FWP_BYTE_BLOB* blob = value->type == FWP_BYTE_BLOB_TYPE ? value->byteBlob : NULL;
     uint32_t size;
 
@@ -56,7 +37,7 @@ read_app_id(const FWP_VALUE0* value, pm_flow* flow)
         return;
     }
     size = blob->size & ~1u; // UTF-16: an odd byte is nobody's
-    if (size >= 2 && blob->data[size - 2] == 0 && blob->data[size - 1] == 0) {
+    if (size != 0 && blob->data[size - 2] == 0 && blob->data[size - 1] == 0) {
         size -= 2;
     }
     flow->app_id = blob->data;
@@ -64,9 +45,7 @@ read_app_id(const FWP_VALUE0* value, pm_flow* flow)
 }
 
 // 0: of another type than documented.
-static int
-read_remote(const FWP_VALUE0* value, pm_flow* flow)
-{
+static int read_remote(const FWP_VALUE0* value, pm_flow* flow) {
     uint8_t v4[4];
 
     if (value->type == FWP_UINT32) {
@@ -89,15 +68,12 @@ read_remote(const FWP_VALUE0* value, pm_flow* flow)
 }
 
 // Bound to an address of one network?  Not known yet is what "unspecified" means here too.
-static int
-is_specific(const FWP_VALUE0* value)
-{
+static int is_specific(const FWP_VALUE0* value) {
     uint8_t v4[4];
     const uint8_t* v6;
 
     if (value->type == FWP_UINT32) {
-        put_v4(value->uint32, v4);
-        return value->uint32 != 0 && v4[0] != 127;
+        return value->uint32 != 0 && value->uint32 >> 24 != 127;
     }
     if (value->type != FWP_BYTE_ARRAY16_TYPE || value->byteArray16 == NULL) {
         return 0;
@@ -109,9 +85,7 @@ is_specific(const FWP_VALUE0* value)
     return !pm_address_is_zero(v6, 16) && pm_address_kind_v6(v6) != PM_ADDRESS_LOOPBACK;
 }
 
-static void
-read_flags(uint32_t flags, pm_flow* flow)
-{
+static void read_flags(uint32_t flags, pm_flow* flow) {
     flow->raw_endpoint = (flags & FWP_CONDITION_FLAG_IS_RAW_ENDPOINT) != 0;
     flow->reauthorization = (flags & FWP_CONDITION_FLAG_IS_REAUTHORIZE) != 0;
     // The second mark is the extra authorization, as if never redirected, of a connection that was.
@@ -122,11 +96,9 @@ read_flags(uint32_t flags, pm_flow* flow)
 }
 
 // Inlined twice, so that the positions are constants.
-static inline void
-read_flow(
+static FORCEINLINE void read_flow(
     const pm_layer_fields* fields, const FWPS_INCOMING_VALUES0* values,
-    const FWPS_INCOMING_METADATA_VALUES0* metadata, pm_flow* flow)
-{
+    const FWPS_INCOMING_METADATA_VALUES0* metadata, pm_flow* flow) {
     const FWPS_INCOMING_VALUE0* in = values->incomingValue;
 
     RtlZeroMemory(flow, sizeof(*flow));
@@ -158,23 +130,17 @@ read_flow(
     }
 }
 
-_Use_decl_annotations_ void
-pm_flow_at_redirect(
-    const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, pm_flow* flow)
-{
+_Use_decl_annotations_ void pm_flow_at_redirect(
+    const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, pm_flow* flow) {
     read_flow(&pm_redirect_fields, values, metadata, flow);
 }
 
-_Use_decl_annotations_ void
-pm_flow_at_authorize(
-    const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, pm_flow* flow)
-{
+_Use_decl_annotations_ void pm_flow_at_authorize(
+    const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, pm_flow* flow) {
     read_flow(&pm_auth_fields, values, metadata, flow);
 }
 
-_Use_decl_annotations_ uint64_t
-pm_flow_process_start(const pm_flow* flow)
-{
+_Use_decl_annotations_ uint64_t pm_flow_process_start(const pm_flow* flow) {
     // Looking a PID up is not allowed at DISPATCH_LEVEL; the current process may be asked at any level.
     if (!flow->has_pid || (uint32_t)(uintptr_t)PsGetCurrentProcessId() != flow->pid) {
         return 0;
@@ -182,9 +148,7 @@ pm_flow_process_start(const pm_flow* flow)
     return (uint64_t)PsGetProcessCreateTimeQuadPart(PsGetCurrentProcess());
 }
 
-_Use_decl_annotations_ int
-pm_flow_is_reported(const pm_decision* decision)
-{
+_Use_decl_annotations_ int pm_flow_is_reported(const pm_decision* decision) {
     switch (decision->reason) {
     case PM_REASON_NO_PROXY:
     case PM_REASON_OWN_PROCESS:

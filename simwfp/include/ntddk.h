@@ -19,6 +19,7 @@
 #define C_ASSERT(e) _Static_assert(e, #e)
 #define NT_SUCCESS(status) (((NTSTATUS)(status)) >= 0)
 #define DECLSPEC_ALIGN(n) __attribute__((aligned(n)))
+#define FORCEINLINE inline __attribute__((always_inline))
 #define TRUE 1
 #define FALSE 0
 
