@@ -3,6 +3,7 @@
     python tools/native.py lab                 src/pointsman/lab/_native/libpointsman_lab.so
     python tools/native.py driver              build/driver/{x64,arm64}/pointsman.sys and .pdb
     python tools/native.py tests [--sanitize]  build/tests/NAME; --sanitize: gcc or clang, for ASan
+    python tools/native.py fuzz SECONDS        libFuzzer with ASan and UBSan on the driver; needs clang with compiler-rt
 
 Only what changed is built again: a stamp beside each product holds a digest of everything that went into it.
 """
@@ -76,7 +77,7 @@ def build_driver(name: str) -> Path:
     definitions = sorted((ROOT / "driver/package").glob("*.def"))
     options = [
         *COMMON, "-O2", "-g", "-target", f"{machine}-windows-gnu", "-fno-sanitize=all", "-fno-stack-protector",
-        "-mno-stack-arg-probe", "-fno-builtin", "-gcodeview",
+        "-mno-stack-arg-probe", "-fno-builtin", "-gcodeview", "-flto",
     ]  # fmt: skip
     if is_current(product, [*DRIVER_SOURCES, *definitions], options):
         return product
@@ -134,6 +135,25 @@ def build_parts(folder: Path, compiler: Sequence[str], options: Sequence[str]) -
     return list(parts)
 
 
+def fuzz(seconds: int) -> None:
+    """Run driver/fuzz for `seconds` from its corpus; new inputs go to build/fuzz, a crash to build/fuzz/crash-*."""
+    clang = shutil.which("clang") or shutil.which("clang-14")
+    if clang is None:
+        raise SystemExit("tools/native.py: fuzz needs clang (Debian: apt-get install clang libclang-rt-14-dev)")
+    folder = ROOT / "build/fuzz"
+    product = folder / "device_fuzz"
+    sources = [*DRIVER_SOURCES, *SIM_SOURCES, ROOT / "driver/fuzz/device_fuzz.c"]
+    options = [*COMMON, "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-pthread"]
+    if not is_current(product, sources, [clang, *options]):
+        run([clang, *options, *map(str, sources), "-o", str(product)])
+    found = folder / "found"
+    found.mkdir(exist_ok=True)
+    command = [str(product), f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-print_final_stats=1",
+               f"-artifact_prefix={folder}/", str(found), str(ROOT / "driver/fuzz/corpus")]  # fmt: skip
+    if subprocess.run(command, check=False).returncode:
+        raise SystemExit("tools/native.py: the fuzzer found something; its input is in build/fuzz")
+
+
 def main(arguments: list[str]) -> None:
     match arguments:
         case ["lab"]:
@@ -144,6 +164,8 @@ def main(arguments: list[str]) -> None:
         case ["tests"] | ["tests", "--sanitize"]:
             for product in build_tests("--sanitize" in arguments):
                 print(product.relative_to(ROOT))
+        case ["fuzz", seconds]:
+            fuzz(int(seconds))
         case _:
             raise SystemExit(__doc__)
 

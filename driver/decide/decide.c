@@ -9,18 +9,14 @@
 #define PM_SYSTEM_PID 4u
 #define PM_TCP 6u
 
-static pm_decision
-pass(pm_reason reason)
-{
+static pm_decision pass(pm_reason reason) {
     pm_decision decision = {PM_PASS, reason};
     return decision;
 }
 
 // What both layers ask first: does anybody speak for this filter, and whose connection is it?
 // PM_REASON_NONE: nothing stands in the way.
-static pm_reason
-not_ours(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_context)
-{
+static pm_reason not_ours(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_context) {
     if (snapshot->registered == 0) {
         return PM_REASON_NO_PROXY;
     }
@@ -50,9 +46,7 @@ not_ours(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_conte
     return PM_REASON_NONE;
 }
 
-static pm_reason
-destination_reason(const pm_flow* flow)
-{
+static pm_reason destination_reason(const pm_flow* flow) {
     pm_address_kind kind = flow->family == 4 ? pm_address_kind_v4(flow->remote_address)
                                              : pm_address_kind_v6(flow->remote_address);
 
@@ -66,9 +60,7 @@ destination_reason(const pm_flow* flow)
 }
 
 // Can this connection be carried to the proxy at all?
-static pm_reason
-not_redirectable(const pm_snapshot* snapshot, const pm_flow* flow)
-{
+static pm_reason not_redirectable(const pm_snapshot* snapshot, const pm_flow* flow) {
     pm_reason reason;
 
     if (flow->compartment != 0 && flow->compartment != PM_DEFAULT_COMPARTMENT) {
@@ -90,9 +82,7 @@ not_redirectable(const pm_snapshot* snapshot, const pm_flow* flow)
     return PM_REASON_NONE;
 }
 
-pm_decision
-pm_decide_redirect(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_context)
-{
+pm_decision pm_decide_redirect(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_context) {
     pm_decision redirect = {PM_REDIRECT, PM_REASON_REDIRECTED};
     pm_reason reason = not_ours(snapshot, flow, filter_context);
 
@@ -115,9 +105,7 @@ pm_decide_redirect(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t fi
     return reason == PM_REASON_NONE ? redirect : pass(reason);
 }
 
-pm_decision
-pm_decide_authorize(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_context)
-{
+pm_decision pm_decide_authorize(const pm_snapshot* snapshot, const pm_flow* flow, uint64_t filter_context) {
     pm_decision block = {PM_BLOCK, PM_REASON_BLOCKED_BY_RULE};
     pm_reason reason;
 

@@ -4,9 +4,7 @@
 
 #define PM_TICKS_PER_MS 10000u
 
-static void
-remove_at(pm_registry* registry, uint32_t index, pm_registration* removed)
-{
+static void remove_at(pm_registry* registry, uint32_t index, pm_registration* removed) {
     *removed = registry->entries[index];
     for (uint32_t i = index + 1; i < registry->count; i++) {
         registry->entries[i - 1] = registry->entries[i];
@@ -15,15 +13,11 @@ remove_at(pm_registry* registry, uint32_t index, pm_registration* removed)
     registry->generation++;
 }
 
-static int
-lease_is_over(const pm_registration* registration, uint64_t now)
-{
+static int lease_is_over(const pm_registration* registration, uint64_t now) {
     return now >= registration->lease_end;
 }
 
-static uint32_t
-index_to_drop(const pm_registry* registry, uint64_t now)
-{
+static uint32_t index_to_drop(const pm_registry* registry, uint64_t now) {
     for (uint32_t i = registry->count; i-- > 0;) {
         if (lease_is_over(&registry->entries[i], now)) {
             return i;
@@ -32,10 +26,8 @@ index_to_drop(const pm_registry* registry, uint64_t now)
     return registry->count - 1;
 }
 
-void
-pm_registry_register(
-    pm_registry* registry, pm_registration* candidate, uint64_t now, const void** dropped, int* added)
-{
+void pm_registry_register(
+    pm_registry* registry, pm_registration* candidate, uint64_t now, const void** dropped, int* added) {
     *dropped = NULL;
     *added = 0;
     candidate->lease_end = now + (uint64_t)candidate->lease_ms * PM_TICKS_PER_MS;
@@ -65,9 +57,7 @@ pm_registry_register(
     *added = 1;
 }
 
-static pm_registry_result
-find(const pm_registry* registry, uint32_t number, const void* owner, uint32_t* index)
-{
+static pm_registry_result find(const pm_registry* registry, uint32_t number, const void* owner, uint32_t* index) {
     for (uint32_t i = 0; i < registry->count; i++) {
         if (registry->entries[i].number == number) {
             *index = i;
@@ -77,9 +67,7 @@ find(const pm_registry* registry, uint32_t number, const void* owner, uint32_t* 
     return PM_REGISTRY_NOT_FOUND;
 }
 
-pm_registry_result
-pm_registry_renew(pm_registry* registry, uint32_t number, const void* owner, uint64_t now)
-{
+pm_registry_result pm_registry_renew(pm_registry* registry, uint32_t number, const void* owner, uint64_t now) {
     uint32_t index = 0;
     pm_registry_result result = find(registry, number, owner, &index);
 
@@ -91,8 +79,7 @@ pm_registry_renew(pm_registry* registry, uint32_t number, const void* owner, uin
 }
 
 pm_registry_result
-pm_registry_withdraw(pm_registry* registry, uint32_t number, const void* owner, pm_registration* removed)
-{
+pm_registry_withdraw(pm_registry* registry, uint32_t number, const void* owner, pm_registration* removed) {
     uint32_t index = 0;
     pm_registry_result result = find(registry, number, owner, &index);
 
@@ -102,11 +89,9 @@ pm_registry_withdraw(pm_registry* registry, uint32_t number, const void* owner, 
     return result;
 }
 
-int
-pm_registry_remove_owner(pm_registry* registry, const void* owner, pm_registration* removed)
-{
+int pm_registry_remove(pm_registry* registry, const void* owner_or_file, pm_registration* removed) {
     for (uint32_t i = 0; i < registry->count; i++) {
-        if (registry->entries[i].owner == owner) {
+        if (registry->entries[i].owner == owner_or_file || registry->entries[i].file == owner_or_file) {
             remove_at(registry, i, removed);
             return 1;
         }
@@ -114,21 +99,7 @@ pm_registry_remove_owner(pm_registry* registry, const void* owner, pm_registrati
     return 0;
 }
 
-int
-pm_registry_remove_file(pm_registry* registry, const void* file, pm_registration* removed)
-{
-    for (uint32_t i = 0; i < registry->count; i++) {
-        if (registry->entries[i].file == file) {
-            remove_at(registry, i, removed);
-            return 1;
-        }
-    }
-    return 0;
-}
-
-void
-pm_registry_snapshot(const pm_registry* registry, uint64_t now, pm_snapshot* snapshot)
-{
+void pm_registry_snapshot(const pm_registry* registry, uint64_t now, pm_snapshot* snapshot) {
     snapshot->registered = registry->count;
     snapshot->active_registration = 0;
     snapshot->active_pid = 0;
@@ -145,18 +116,14 @@ pm_registry_snapshot(const pm_registry* registry, uint64_t now, pm_snapshot* sna
     }
 }
 
-uint32_t
-pm_registry_lease_left_ms(const pm_registration* registration, uint64_t now)
-{
+uint32_t pm_registry_lease_left_ms(const pm_registration* registration, uint64_t now) {
     if (lease_is_over(registration, now)) {
         return 0;
     }
     return (uint32_t)((registration->lease_end - now + PM_TICKS_PER_MS - 1) / PM_TICKS_PER_MS);
 }
 
-static int
-endpoints_valid(const pm_endpoints* endpoints)
-{
+static int endpoints_valid(const pm_endpoints* endpoints) {
     int has_v4 = endpoints->v4_port != 0;
     int has_v6 = endpoints->v6_port != 0;
 
@@ -172,9 +139,7 @@ endpoints_valid(const pm_endpoints* endpoints)
     return has_v4 || has_v6;
 }
 
-int
-pm_register_request_valid(const pm_register_request* request, uint32_t caller_pid)
-{
+int pm_register_request_valid(const pm_register_request* request, uint32_t caller_pid) {
     if (request->lease_ms != 0 && (request->lease_ms < PM_LEASE_MIN_MS || request->lease_ms > PM_LEASE_MAX_MS)) {
         return 0;
     }

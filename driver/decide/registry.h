@@ -42,9 +42,8 @@ void pm_registry_register(
 pm_registry_result pm_registry_renew(pm_registry* registry, uint32_t number, const void* owner, uint64_t now);
 pm_registry_result pm_registry_withdraw(
     pm_registry* registry, uint32_t number, const void* owner, pm_registration* removed);
-// 1 and the entry in `removed`, or 0.
-int pm_registry_remove_owner(pm_registry* registry, const void* owner, pm_registration* removed);
-int pm_registry_remove_file(pm_registry* registry, const void* file, pm_registration* removed);
+// 1 and the entry of that process or that file object in `removed`, or 0.  No object is both.
+int pm_registry_remove(pm_registry* registry, const void* owner_or_file, pm_registration* removed);
 
 void pm_registry_snapshot(const pm_registry* registry, uint64_t now, pm_snapshot* snapshot);
 uint32_t pm_registry_lease_left_ms(const pm_registration* registration, uint64_t now);

@@ -10,9 +10,13 @@ static UNICODE_STRING pm_device_name = RTL_CONSTANT_STRING(L"\\Device\\Pointsman
 static UNICODE_STRING pm_link_name = RTL_CONSTANT_STRING(L"\\DosDevices\\Global\\Pointsman");
 static PDEVICE_OBJECT pm_device;
 
-// One IOCTL: exact sizes, and a function that reads `in` and writes `out` (both the system buffer: in is gone once
-// out is written).  Returns a status and, on success, the bytes written.
-typedef NTSTATUS pm_ioctl_handler(const void* in, void* out, PFILE_OBJECT file, uint32_t* written);
+// One call.  `buffer` is the request and then the reply: the request is gone once the reply is written.
+typedef struct pm_call {
+    void* buffer;
+    PFILE_OBJECT file;
+    uint32_t written; // bytes of the reply
+} pm_call;
+typedef NTSTATUS pm_ioctl_handler(pm_call* call);
 
 typedef struct pm_ioctl {
     uint32_t code;
@@ -21,32 +25,24 @@ typedef struct pm_ioctl {
     pm_ioctl_handler* handler;
 } pm_ioctl;
 
-static int
-header_valid(const pm_header* header, uint32_t size)
-{
+static int header_valid(const pm_header* header, uint32_t size) {
     return header->size == size && header->version == PM_ABI_VERSION;
 }
 
-static NTSTATUS
-query_version(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
-{
-    pm_version_reply* reply = out;
+static NTSTATUS query_version(pm_call* call) {
+    pm_version_reply* reply = call->buffer;
 
-    UNREFERENCED_PARAMETER(in);
-    UNREFERENCED_PARAMETER(file);
     RtlZeroMemory(reply, sizeof(*reply));
     reply->header.size = sizeof(*reply);
     reply->header.version = PM_ABI_VERSION;
     reply->driver_version = PM_DRIVER_VERSION;
-    *written = sizeof(*reply);
+    call->written = sizeof(*reply);
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS
-register_proxy(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
-{
+static NTSTATUS register_proxy(pm_call* call) {
     NTSTATUS status;
-    pm_register_request request = *(const pm_register_request*)in;
+    pm_register_request request = *(const pm_register_request*)call->buffer;
     pm_register_reply reply = {0};
 
     if (!header_valid(&request.header, sizeof(request))) {
@@ -58,60 +54,32 @@ register_proxy(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
     if (!NT_SUCCESS(pm_proxy_watch_status())) {
         return STATUS_DEVICE_NOT_READY; // we could not notice its death
     }
-    status = pm_active_register(&request, file, &reply);
+    status = pm_active_register(&request, call->file, &reply);
     if (NT_SUCCESS(status)) {
-        RtlCopyMemory(out, &reply, sizeof(reply));
-        *written = sizeof(reply);
+        RtlCopyMemory(call->buffer, &reply, sizeof(reply));
+        call->written = sizeof(reply);
     }
     return status;
 }
 
-static NTSTATUS
-registration_request(const void* in, uint32_t* registration)
-{
-    const pm_registration_request* request = in;
-
+static NTSTATUS on_registration(const pm_registration_request* request, NTSTATUS (*act)(uint32_t registration)) {
     if (!header_valid(&request->header, sizeof(*request))) {
         return STATUS_REVISION_MISMATCH;
     }
-    if (request->reserved != 0) {
-        return STATUS_INVALID_PARAMETER;
-    }
-    *registration = request->registration;
-    return STATUS_SUCCESS;
+    return request->reserved != 0 ? STATUS_INVALID_PARAMETER : act(request->registration);
 }
 
-static NTSTATUS
-renew(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
-{
-    uint32_t registration = 0;
-    NTSTATUS status = registration_request(in, &registration);
-
-    UNREFERENCED_PARAMETER(out);
-    UNREFERENCED_PARAMETER(file);
-    *written = 0;
-    return NT_SUCCESS(status) ? pm_active_renew(registration) : status;
+static NTSTATUS renew(pm_call* call) {
+    return on_registration(call->buffer, pm_active_renew);
 }
 
-static NTSTATUS
-withdraw(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
-{
-    uint32_t registration = 0;
-    NTSTATUS status = registration_request(in, &registration);
-
-    UNREFERENCED_PARAMETER(out);
-    UNREFERENCED_PARAMETER(file);
-    *written = 0;
-    return NT_SUCCESS(status) ? pm_active_withdraw(registration) : status;
+static NTSTATUS withdraw(pm_call* call) {
+    return on_registration(call->buffer, pm_active_withdraw);
 }
 
-static NTSTATUS
-read_status(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
-{
-    pm_status_reply* reply = out;
+static NTSTATUS read_status(pm_call* call) {
+    pm_status_reply* reply = call->buffer;
 
-    UNREFERENCED_PARAMETER(in);
-    UNREFERENCED_PARAMETER(file);
     RtlZeroMemory(reply, sizeof(*reply));
     reply->header.size = sizeof(*reply);
     reply->header.version = PM_ABI_VERSION;
@@ -121,25 +89,22 @@ read_status(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
     reply->state |= NT_SUCCESS(pm_proxy_watch_status()) ? PM_STATE_PROCESS_NOTIFY : 0;
     reply->events_written = pm_events_written();
     pm_counters_read(reply->counters);
-    *written = sizeof(*reply);
+    call->written = sizeof(*reply);
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS
-read_events(const void* in, void* out, PFILE_OBJECT file, uint32_t* written)
-{
-    pm_events_request request = *(const pm_events_request*)in;
-    pm_events_reply* reply = out;
+static NTSTATUS read_events(pm_call* call) {
+    pm_events_request request = *(const pm_events_request*)call->buffer;
+    pm_events_reply* reply = call->buffer;
 
-    UNREFERENCED_PARAMETER(file);
     if (!header_valid(&request.header, sizeof(request))) {
         return STATUS_REVISION_MISMATCH;
     }
     RtlZeroMemory(reply, offsetof(pm_events_reply, events));
     pm_events_read(
         request.from_sequence, PM_EVENT_BATCH, reply->events, &reply->count, &reply->next_sequence, &reply->lost);
-    *written = (uint32_t)(offsetof(pm_events_reply, events) + reply->count * sizeof(pm_event));
-    reply->header.size = *written;
+    call->written = (uint32_t)(offsetof(pm_events_reply, events) + reply->count * sizeof(pm_event));
+    reply->header.size = call->written;
     reply->header.version = PM_ABI_VERSION;
     return STATUS_SUCCESS;
 }
@@ -153,18 +118,14 @@ static const pm_ioctl pm_ioctls[] = {
     {PM_IOCTL_READ_EVENTS, sizeof(pm_events_request), sizeof(pm_events_reply), read_events},
 };
 
-static NTSTATUS
-complete(PIRP irp, NTSTATUS status, uint32_t information)
-{
+static NTSTATUS complete(PIRP irp, NTSTATUS status, uint32_t information) {
     irp->IoStatus.Status = status;
     irp->IoStatus.Information = information;
     IoCompleteRequest(irp, IO_NO_INCREMENT);
     return status;
 }
 
-static NTSTATUS
-on_create(PDEVICE_OBJECT device, PIRP irp)
-{
+static NTSTATUS on_create(PDEVICE_OBJECT device, PIRP irp) {
     PIO_STACK_LOCATION at = IoGetCurrentIrpStackLocation(irp);
 
     UNREFERENCED_PARAMETER(device);
@@ -175,28 +136,16 @@ on_create(PDEVICE_OBJECT device, PIRP irp)
 }
 
 // The last handle is closed, perhaps by another process than the registrant: so the file object decides, not the caller.
-static NTSTATUS
-on_cleanup(PDEVICE_OBJECT device, PIRP irp)
-{
+static NTSTATUS on_cleanup(PDEVICE_OBJECT device, PIRP irp) {
     UNREFERENCED_PARAMETER(device);
     pm_active_file_closed(IoGetCurrentIrpStackLocation(irp)->FileObject);
     return complete(irp, STATUS_SUCCESS, 0);
 }
 
-// Again, since not every system sends a cleanup (Wine 8.0 does not); a file without registration is no matter.
-static NTSTATUS
-on_close(PDEVICE_OBJECT device, PIRP irp)
-{
-    return on_cleanup(device, irp);
-}
-
-static NTSTATUS
-on_device_control(PDEVICE_OBJECT device, PIRP irp)
-{
+static NTSTATUS on_device_control(PDEVICE_OBJECT device, PIRP irp) {
     PIO_STACK_LOCATION at = IoGetCurrentIrpStackLocation(irp);
-    void* buffer = irp->AssociatedIrp.SystemBuffer;
+    pm_call call = {irp->AssociatedIrp.SystemBuffer, at->FileObject, 0};
     NTSTATUS status = STATUS_INVALID_DEVICE_REQUEST;
-    uint32_t written = 0;
 
     UNREFERENCED_PARAMETER(device);
     for (SIZE_T i = 0; i < sizeof(pm_ioctls) / sizeof(pm_ioctls[0]); i++) {
@@ -210,27 +159,23 @@ on_device_control(PDEVICE_OBJECT device, PIRP irp)
         } else if (at->Parameters.DeviceIoControl.OutputBufferLength < ioctl->out_size) {
             status = STATUS_BUFFER_TOO_SMALL;
         } else {
-            status = ioctl->handler(buffer, buffer, at->FileObject, &written);
+            status = ioctl->handler(&call);
         }
         break;
     }
     if (!NT_SUCCESS(status)) {
         pm_count(PM_COUNTER_REFUSED);
-        written = 0;
+        call.written = 0;
     }
-    return complete(irp, status, written);
+    return complete(irp, status, call.written);
 }
 
-static NTSTATUS
-on_other(PDEVICE_OBJECT device, PIRP irp)
-{
+static NTSTATUS on_other(PDEVICE_OBJECT device, PIRP irp) {
     UNREFERENCED_PARAMETER(device);
     return complete(irp, STATUS_INVALID_DEVICE_REQUEST, 0);
 }
 
-_Use_decl_annotations_ NTSTATUS
-pm_device_create(PDRIVER_OBJECT driver, PDEVICE_OBJECT* device)
-{
+_Use_decl_annotations_ NTSTATUS pm_device_create(PDRIVER_OBJECT driver, PDEVICE_OBJECT* device) {
     NTSTATUS status;
 
     for (SIZE_T i = 0; i <= IRP_MJ_MAXIMUM_FUNCTION; i++) {
@@ -238,7 +183,7 @@ pm_device_create(PDRIVER_OBJECT driver, PDEVICE_OBJECT* device)
     }
     driver->MajorFunction[IRP_MJ_CREATE] = on_create;
     driver->MajorFunction[IRP_MJ_CLEANUP] = on_cleanup;
-    driver->MajorFunction[IRP_MJ_CLOSE] = on_close;
+    driver->MajorFunction[IRP_MJ_CLOSE] = on_cleanup; // again: Wine 8.0 sends no cleanup, and twice is harmless
     driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = on_device_control;
 
     // Not exclusive: a new proxy registers while the old one still has its handle.
@@ -257,21 +202,15 @@ pm_device_create(PDRIVER_OBJECT driver, PDEVICE_OBJECT* device)
     return STATUS_SUCCESS;
 }
 
-_Use_decl_annotations_ NTSTATUS
-pm_device_publish(void)
-{
+_Use_decl_annotations_ NTSTATUS pm_device_publish(void) {
     return IoCreateSymbolicLink(&pm_link_name, &pm_device_name);
 }
 
-_Use_decl_annotations_ void
-pm_device_withdraw(void)
-{
+_Use_decl_annotations_ void pm_device_withdraw(void) {
     (void)IoDeleteSymbolicLink(&pm_link_name);
 }
 
-_Use_decl_annotations_ void
-pm_device_delete(void)
-{
+_Use_decl_annotations_ void pm_device_delete(void) {
     if (pm_device != NULL) {
         IoDeleteDevice(pm_device);
         pm_device = NULL;

@@ -8,9 +8,7 @@ static const UCHAR pm_sid_administrators[] = {1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 
 
 #define PM_ACL_SIZE 64u // header 8, two ACEs of 8 + SID
 
-_Use_decl_annotations_ NTSTATUS
-pm_device_protect(PDEVICE_OBJECT device)
-{
+_Use_decl_annotations_ NTSTATUS pm_device_protect(PDEVICE_OBJECT device) {
     NTSTATUS status;
     HANDLE handle = NULL;
     SECURITY_DESCRIPTOR descriptor;

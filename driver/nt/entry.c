@@ -9,9 +9,7 @@
 DRIVER_INITIALIZE DriverEntry;
 static DRIVER_UNLOAD unload;
 
-NTSTATUS
-DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
-{
+NTSTATUS DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path) {
     NTSTATUS status;
     PDEVICE_OBJECT device = NULL;
 
@@ -45,9 +43,7 @@ stop_watch:
 }
 
 // Called only when no handle of the device is open.
-static VOID
-unload(PDRIVER_OBJECT driver)
-{
+static VOID unload(PDRIVER_OBJECT driver) {
     UNREFERENCED_PARAMETER(driver);
     pm_device_withdraw();
     pm_active_stop(); // from here on classify passes everything

@@ -6,9 +6,7 @@
 static NTSTATUS pm_watch_status = STATUS_DEVICE_NOT_READY;
 
 // Short, no wait, no allocation: it runs in the last thread of every process of the machine.
-static VOID
-process_changed(PEPROCESS process, HANDLE pid, PPS_CREATE_NOTIFY_INFO info)
-{
+static VOID process_changed(PEPROCESS process, HANDLE pid, PPS_CREATE_NOTIFY_INFO info) {
     if (info == NULL) {
         pm_active_process_exited(process);
         return;
@@ -20,9 +18,7 @@ process_changed(PEPROCESS process, HANDLE pid, PPS_CREATE_NOTIFY_INFO info)
         info->ImageFileName == NULL ? 0 : info->ImageFileName->Length);
 }
 
-_Use_decl_annotations_ void
-pm_proxy_watch_start(void)
-{
+_Use_decl_annotations_ void pm_proxy_watch_start(void) {
     // STATUS_ACCESS_DENIED here means an image linked without /INTEGRITYCHECK.
     pm_watch_status = PsSetCreateProcessNotifyRoutineEx(process_changed, FALSE);
     if (!NT_SUCCESS(pm_watch_status)) {
@@ -33,17 +29,13 @@ pm_proxy_watch_start(void)
     }
 }
 
-_Use_decl_annotations_ void
-pm_proxy_watch_stop(void)
-{
+_Use_decl_annotations_ void pm_proxy_watch_stop(void) {
     if (NT_SUCCESS(pm_watch_status)) {
         (void)PsSetCreateProcessNotifyRoutineEx(process_changed, TRUE);
     }
     pm_watch_status = STATUS_DEVICE_NOT_READY;
 }
 
-NTSTATUS
-pm_proxy_watch_status(void)
-{
+NTSTATUS pm_proxy_watch_status(void) {
     return pm_watch_status;
 }

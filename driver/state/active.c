@@ -7,17 +7,13 @@ static KSPIN_LOCK pm_active_lock;
 static pm_registry pm_active;
 static int pm_active_open; // registrations are taken
 
-void
-pm_active_start(void)
-{
+void pm_active_start(void) {
     KeInitializeSpinLock(&pm_active_lock);
     RtlZeroMemory(&pm_active, sizeof(pm_active));
     pm_active_open = 1;
 }
 
-void
-pm_active_stop(void)
-{
+void pm_active_stop(void) {
     KIRQL irql;
     const void* owners[PM_MAX_REGISTRATIONS];
     uint32_t count;
@@ -37,8 +33,7 @@ pm_active_stop(void)
 }
 
 _Use_decl_annotations_ NTSTATUS
-pm_active_register(const pm_register_request* request, PFILE_OBJECT file, pm_register_reply* reply)
-{
+pm_active_register(const pm_register_request* request, PFILE_OBJECT file, pm_register_reply* reply) {
     KIRQL irql;
     PEPROCESS process = PsGetCurrentProcess();
     const void* unused = NULL; // a process whose reference is ours to give back
@@ -78,23 +73,14 @@ pm_active_register(const pm_register_request* request, PFILE_OBJECT file, pm_reg
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS
-registry_status(pm_registry_result result)
-{
-    switch (result) {
-    case PM_REGISTRY_DONE:
+static NTSTATUS registry_status(pm_registry_result result) {
+    if (result == PM_REGISTRY_DONE) {
         return STATUS_SUCCESS;
-    case PM_REGISTRY_NOT_OWNER:
-        return STATUS_ACCESS_DENIED;
-    case PM_REGISTRY_NOT_FOUND:
-        break;
     }
-    return STATUS_NOT_FOUND;
+    return result == PM_REGISTRY_NOT_OWNER ? STATUS_ACCESS_DENIED : STATUS_NOT_FOUND;
 }
 
-_Use_decl_annotations_ NTSTATUS
-pm_active_renew(uint32_t registration)
-{
+_Use_decl_annotations_ NTSTATUS pm_active_renew(uint32_t registration) {
     KIRQL irql;
     pm_registry_result result;
 
@@ -108,17 +94,13 @@ pm_active_renew(uint32_t registration)
 }
 
 // Books and releases an entry that has left the registry.
-static void
-removed(const pm_registration* entry, pm_event_kind kind, pm_counter counter)
-{
+static void removed(const pm_registration* entry, pm_event_kind kind, pm_counter counter) {
     pm_count((uint32_t)counter);
     pm_event_registration(kind, entry->number, entry->pid, entry->process_start);
     ObDereferenceObject((PVOID)entry->owner);
 }
 
-_Use_decl_annotations_ NTSTATUS
-pm_active_withdraw(uint32_t registration)
-{
+_Use_decl_annotations_ NTSTATUS pm_active_withdraw(uint32_t registration) {
     KIRQL irql;
     pm_registry_result result;
     pm_registration entry = {0};
@@ -132,39 +114,28 @@ pm_active_withdraw(uint32_t registration)
     return registry_status(result);
 }
 
-_Use_decl_annotations_ void
-pm_active_process_exited(PEPROCESS process)
-{
+static void forget(const void* owner_or_file, pm_event_kind kind, pm_counter counter) {
     KIRQL irql;
     int found;
     pm_registration entry = {0};
 
     KeAcquireSpinLock(&pm_active_lock, &irql);
-    found = pm_registry_remove_owner(&pm_active, process, &entry);
+    found = pm_registry_remove(&pm_active, owner_or_file, &entry);
     KeReleaseSpinLock(&pm_active_lock, irql);
     if (found) {
-        removed(&entry, PM_EVENT_OWNER_EXITED, PM_COUNTER_OWNER_EXITED);
+        removed(&entry, kind, counter);
     }
 }
 
-_Use_decl_annotations_ void
-pm_active_file_closed(PFILE_OBJECT file)
-{
-    KIRQL irql;
-    int found;
-    pm_registration entry = {0};
-
-    KeAcquireSpinLock(&pm_active_lock, &irql);
-    found = pm_registry_remove_file(&pm_active, file, &entry);
-    KeReleaseSpinLock(&pm_active_lock, irql);
-    if (found) {
-        removed(&entry, PM_EVENT_OWNER_CLOSED, PM_COUNTER_OWNER_CLOSED);
-    }
+_Use_decl_annotations_ void pm_active_process_exited(PEPROCESS process) {
+    forget(process, PM_EVENT_OWNER_EXITED, PM_COUNTER_OWNER_EXITED);
 }
 
-_Use_decl_annotations_ void
-pm_active_snapshot(pm_snapshot* snapshot)
-{
+_Use_decl_annotations_ void pm_active_file_closed(PFILE_OBJECT file) {
+    forget(file, PM_EVENT_OWNER_CLOSED, PM_COUNTER_OWNER_CLOSED);
+}
+
+_Use_decl_annotations_ void pm_active_snapshot(pm_snapshot* snapshot) {
     KIRQL irql;
 
     KeAcquireSpinLock(&pm_active_lock, &irql);
@@ -172,9 +143,7 @@ pm_active_snapshot(pm_snapshot* snapshot)
     KeReleaseSpinLock(&pm_active_lock, irql);
 }
 
-_Use_decl_annotations_ void
-pm_active_status(pm_status_reply* status)
-{
+_Use_decl_annotations_ void pm_active_status(pm_status_reply* status) {
     KIRQL irql;
     pm_snapshot snapshot;
     uint64_t now = KeQueryInterruptTime();

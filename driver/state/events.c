@@ -4,26 +4,25 @@ static KSPIN_LOCK pm_ring_lock;
 static uint64_t pm_ring_next; // sequence number of the next event
 static pm_event pm_ring[PM_EVENT_RING];
 
-void
-pm_events_start(void)
-{
+void pm_events_start(void) {
     KeInitializeSpinLock(&pm_ring_lock);
     pm_ring_next = 0;
     RtlZeroMemory(pm_ring, sizeof(pm_ring));
 }
 
-// Takes the lock and hands out the oldest place, zeroed and numbered.  Filled in place: 512 bytes are too much for the
-// stack of a classify.
-static pm_event*
-begin(pm_event_kind kind, uint32_t pid, uint64_t process_start, KIRQL* irql)
-{
+// Takes the lock and hands out the oldest place, numbered; what set_app_id does not set is zero.  Filled in place: 512 bytes
+// are too much for the stack of a classify.
+static pm_event* begin(pm_event_kind kind, uint32_t pid, uint64_t process_start, KIRQL* irql) {
     pm_event* event;
+    uint16_t used;
     LARGE_INTEGER now;
 
     KeQuerySystemTime(&now);
     KeAcquireSpinLock(&pm_ring_lock, irql);
     event = &pm_ring[pm_ring_next % PM_EVENT_RING];
-    RtlZeroMemory(event, sizeof(*event));
+    used = event->app_id_size;
+    RtlZeroMemory(event, offsetof(pm_event, app_id));
+    event->app_id_size = used;
     event->sequence = pm_ring_next++;
     event->time = (uint64_t)now.QuadPart;
     event->kind = (uint32_t)kind;
@@ -32,15 +31,8 @@ begin(pm_event_kind kind, uint32_t pid, uint64_t process_start, KIRQL* irql)
     return event;
 }
 
-static void
-end(KIRQL irql)
-{
-    KeReleaseSpinLock(&pm_ring_lock, irql);
-}
-
-static void
-set_app_id(pm_event* event, const void* app_id, uint32_t size)
-{
+// Every event is finished with this: the place may hold a longer app id of an older event, and beyond that zeros.
+static void set_app_id(pm_event* event, const void* app_id, uint32_t size) {
     if (size > PM_APP_ID_MAX) {
         size = PM_APP_ID_MAX;
         event->flags |= PM_FLAG_APP_ID_TRUNCATED;
@@ -48,14 +40,15 @@ set_app_id(pm_event* event, const void* app_id, uint32_t size)
     if (size != 0) {
         RtlCopyMemory(event->app_id, app_id, size);
     }
+    if (event->app_id_size > size) {
+        RtlZeroMemory(event->app_id + size, event->app_id_size - size);
+    }
     event->app_id_size = (uint16_t)size;
 }
 
-_Use_decl_annotations_ void
-pm_event_flow(
+_Use_decl_annotations_ void pm_event_flow(
     const pm_flow* flow, const pm_decision* decision, uint64_t filter_context, uint64_t process_start,
-    NTSTATUS status)
-{
+    NTSTATUS status) {
     KIRQL irql;
     pm_event* event = begin(PM_EVENT_FLOW, flow->pid, process_start, &irql);
 
@@ -71,36 +64,32 @@ pm_event_flow(
     RtlCopyMemory(event->remote_address, flow->remote_address, sizeof(event->remote_address));
     event->status = (uint32_t)status;
     set_app_id(event, flow->app_id, flow->app_id_size);
-    end(irql);
+    KeReleaseSpinLock(&pm_ring_lock, irql);
 }
 
 _Use_decl_annotations_ void
-pm_event_registration(pm_event_kind kind, uint32_t registration, uint32_t pid, uint64_t process_start)
-{
+pm_event_registration(pm_event_kind kind, uint32_t registration, uint32_t pid, uint64_t process_start) {
     KIRQL irql;
     pm_event* event = begin(kind, pid, process_start, &irql);
 
     event->registration = registration;
-    end(irql);
+    set_app_id(event, NULL, 0);
+    KeReleaseSpinLock(&pm_ring_lock, irql);
 }
 
-_Use_decl_annotations_ void
-pm_event_process_started(
-    uint32_t pid, uint32_t parent_pid, uint64_t process_start, const WCHAR* image, uint32_t image_size)
-{
+_Use_decl_annotations_ void pm_event_process_started(
+    uint32_t pid, uint32_t parent_pid, uint64_t process_start, const WCHAR* image, uint32_t image_size) {
     KIRQL irql;
     pm_event* event = begin(PM_EVENT_PROCESS_STARTED, pid, process_start, &irql);
 
     event->parent_pid = parent_pid;
     set_app_id(event, image, image == NULL ? 0 : image_size);
-    end(irql);
+    KeReleaseSpinLock(&pm_ring_lock, irql);
 }
 
-_Use_decl_annotations_ void
-pm_events_read(
+_Use_decl_annotations_ void pm_events_read(
     uint64_t from_sequence, uint32_t capacity, pm_event* events, uint32_t* count, uint64_t* next_sequence,
-    uint64_t* lost)
-{
+    uint64_t* lost) {
     KIRQL irql;
     uint64_t oldest;
     uint64_t at = from_sequence;
@@ -123,9 +112,7 @@ pm_events_read(
     *next_sequence = at;
 }
 
-uint64_t
-pm_events_written(void)
-{
+uint64_t pm_events_written(void) {
     KIRQL irql;
     uint64_t written;
 

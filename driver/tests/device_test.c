@@ -255,3 +255,39 @@ TEST(events_come_in_order_and_overwritten_ones_are_counted)
     free(reply);
     machine_stop();
 }
+
+TEST(an_event_in_a_used_place_of_the_ring_keeps_nothing_of_the_old_one)
+{
+    static const uint8_t zeros[PM_APP_ID_MAX];
+    pm_events_request request = {{sizeof(request), PM_ABI_VERSION}, 0};
+    pm_events_reply* reply = malloc(sizeof(*reply));
+    uint8_t app[300];
+    sim_connect_request connect = connect_v4(10, 0, 0, 1, 443);
+    uint32_t written;
+
+    machine_start(NULL);
+    add_redirect_filters(register_pid(machine_file, PROXY));
+    memset(app, 'x', sizeof(app));
+    for (uint32_t i = 0; i < 700; i++) { // around the ring almost three times, with app ids of every length
+        connect.app_id = app, connect.app_id_size = (i * 7919u) % 300u & ~1u;
+        (void)run_connect(connect);
+        if (i % 60 == 59) {
+            sim_process_start(9500 + i, APP, 1, NULL, 0); // an event without one
+        }
+    }
+    do {
+        CHECK_EQUAL(
+            sim_ioctl(machine_file, PROXY, PM_IOCTL_READ_EVENTS, &request, sizeof(request), reply, sizeof(*reply), &written),
+            STATUS_SUCCESS);
+        for (uint32_t i = 0; i < reply->count; i++) {
+            const pm_event* event = &reply->events[i];
+            CHECK(memcmp(event->app_id + event->app_id_size, zeros, PM_APP_ID_MAX - event->app_id_size) == 0);
+            CHECK(memcmp(event->padding, zeros, sizeof(event->padding)) == 0);
+            CHECK_EQUAL(event->reserved[0] | event->reserved[1] | event->reserved[2], 0);
+            CHECK(event->kind == PM_EVENT_FLOW || event->remote_port == 0);
+        }
+        request.from_sequence = reply->next_sequence;
+    } while (reply->count != 0);
+    free(reply);
+    machine_stop();
+}

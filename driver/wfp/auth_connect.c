@@ -5,11 +5,9 @@
 #include "state/counters.h"
 #include "state/events.h"
 
-void
-pm_auth_connect_classify(
+void pm_auth_connect_classify(
     const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, void* layer_data,
-    const void* classify_context, const FWPS_FILTER2* filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0* out)
-{
+    const void* classify_context, const FWPS_FILTER2* filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0* out) {
     pm_snapshot snapshot;
     pm_flow flow;
     pm_decision decision;
@@ -27,7 +25,7 @@ pm_auth_connect_classify(
         pm_count(PM_REASON_NO_PROXY);
         return;
     }
-    pm_flow_from_wfp(values, metadata, &flow);
+    pm_flow_at_authorize(values, metadata, &flow);
     decision = pm_decide_authorize(&snapshot, &flow, filter->context);
     if (decision.verdict == PM_BLOCK) {
         out->actionType = FWP_ACTION_BLOCK;

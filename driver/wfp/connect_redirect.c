@@ -8,15 +8,11 @@
 
 static HANDLE pm_redirect_handle;
 
-_Use_decl_annotations_ NTSTATUS
-pm_redirect_handle_create(const GUID* provider)
-{
+_Use_decl_annotations_ NTSTATUS pm_redirect_handle_create(const GUID* provider) {
     return FwpsRedirectHandleCreate0(provider, 0, &pm_redirect_handle);
 }
 
-_Use_decl_annotations_ void
-pm_redirect_handle_destroy(void)
-{
+_Use_decl_annotations_ void pm_redirect_handle_destroy(void) {
     if (pm_redirect_handle != NULL) {
         FwpsRedirectHandleDestroy0(pm_redirect_handle);
         pm_redirect_handle = NULL;
@@ -25,8 +21,7 @@ pm_redirect_handle_destroy(void)
 
 // What the proxy will want to know.  NULL: out of memory.
 static pm_redirect_context*
-redirect_context_new(const pm_flow* flow, const pm_snapshot* snapshot, uint64_t filter_context)
-{
+redirect_context_new(const pm_flow* flow, const pm_snapshot* snapshot, uint64_t filter_context) {
     LARGE_INTEGER now;
     uint32_t app_id_size = flow->app_id_size;
     pm_redirect_context* context = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*context), PM_POOL_TAG);
@@ -61,16 +56,12 @@ redirect_context_new(const pm_flow* flow, const pm_snapshot* snapshot, uint64_t 
     return context;
 }
 
-static uint16_t
-to_network_order(uint16_t port)
-{
+static uint16_t to_network_order(uint16_t port) {
     return (uint16_t)((port << 8) | (port >> 8));
 }
 
 // 0: the request is of another family than the layer promised, and untouched.
-static int
-set_proxy_address(SOCKADDR_STORAGE* remote, const pm_flow* flow, const pm_endpoints* endpoints)
-{
+static int set_proxy_address(SOCKADDR_STORAGE* remote, const pm_flow* flow, const pm_endpoints* endpoints) {
     if (remote->ss_family == AF_INET && flow->family == 4 && !flow->mapped) {
         SOCKADDR_IN* v4 = (SOCKADDR_IN*)remote;
         RtlCopyMemory(&v4->sin_addr, endpoints->v4_address, sizeof(endpoints->v4_address));
@@ -94,9 +85,7 @@ set_proxy_address(SOCKADDR_STORAGE* remote, const pm_flow* flow, const pm_endpoi
 }
 
 // Has another product already sent this very connect to a proxy of its own?
-static int
-redirected_by_other(const FWPS_CONNECT_REQUEST0* request, UINT64 filter_id)
-{
+static int redirected_by_other(const FWPS_CONNECT_REQUEST0* request, UINT64 filter_id) {
     const FWPS_CONNECT_REQUEST0* version;
 
     for (version = request->previousVersion; version != NULL; version = version->previousVersion) {
@@ -108,11 +97,9 @@ redirected_by_other(const FWPS_CONNECT_REQUEST0* request, UINT64 filter_id)
 }
 
 // Points the pending connect at the proxy.  PM_REASON_REDIRECTED, or why not; then the request is as it was.
-_IRQL_requires_max_(DISPATCH_LEVEL) static pm_reason
-redirect_to_proxy(
+_IRQL_requires_max_(DISPATCH_LEVEL) static pm_reason redirect_to_proxy(
     _In_ const pm_flow* flow, _In_ const pm_snapshot* snapshot, _In_opt_ const void* classify_context,
-    _In_ const FWPS_FILTER2* filter, _Inout_ FWPS_CLASSIFY_OUT0* out, _Out_ NTSTATUS* status)
-{
+    _In_ const FWPS_FILTER2* filter, _Inout_ FWPS_CLASSIFY_OUT0* out, _Out_ NTSTATUS* status) {
     UINT64 handle = 0;
     FWPS_CONNECT_REQUEST0* request = NULL;
     pm_redirect_context* context = NULL;
@@ -166,9 +153,7 @@ free_context:
 }
 
 // Do the records of the socket say that the connection comes from our own proxy?
-static int
-is_already_redirected(const FWPS_INCOMING_METADATA_VALUES0* metadata)
-{
+static int is_already_redirected(const FWPS_INCOMING_METADATA_VALUES0* metadata) {
     FWPS_CONNECTION_REDIRECT_STATE state;
 
     if (pm_redirect_handle == NULL
@@ -180,11 +165,9 @@ is_already_redirected(const FWPS_INCOMING_METADATA_VALUES0* metadata)
     return state == FWPS_CONNECTION_REDIRECTED_BY_SELF || state == FWPS_CONNECTION_PREVIOUSLY_REDIRECTED_BY_SELF;
 }
 
-void
-pm_connect_redirect_classify(
+void pm_connect_redirect_classify(
     const FWPS_INCOMING_VALUES0* values, const FWPS_INCOMING_METADATA_VALUES0* metadata, void* layer_data,
-    const void* classify_context, const FWPS_FILTER2* filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0* out)
-{
+    const void* classify_context, const FWPS_FILTER2* filter, UINT64 flow_context, FWPS_CLASSIFY_OUT0* out) {
     pm_snapshot snapshot;
     pm_flow flow;
     pm_decision decision;
@@ -202,7 +185,7 @@ pm_connect_redirect_classify(
         pm_count(PM_REASON_NO_PROXY); // the common case of a machine without a proxy costs no more than this
         return;
     }
-    pm_flow_from_wfp(values, metadata, &flow);
+    pm_flow_at_redirect(values, metadata, &flow);
     decision = pm_decide_redirect(&snapshot, &flow, filter->context);
     if (decision.verdict == PM_REDIRECT) {
         decision.reason = is_already_redirected(metadata)

@@ -5,7 +5,10 @@
 #include "decide/decide.h"
 #include "platform.h"
 
-_IRQL_requires_max_(DISPATCH_LEVEL) void pm_flow_from_wfp(
+_IRQL_requires_max_(DISPATCH_LEVEL) void pm_flow_at_redirect(
+    _In_ const FWPS_INCOMING_VALUES0* values, _In_ const FWPS_INCOMING_METADATA_VALUES0* metadata,
+    _Out_ pm_flow* flow);
+_IRQL_requires_max_(DISPATCH_LEVEL) void pm_flow_at_authorize(
     _In_ const FWPS_INCOMING_VALUES0* values, _In_ const FWPS_INCOMING_METADATA_VALUES0* metadata,
     _Out_ pm_flow* flow);
 

@@ -38,9 +38,7 @@ static NTSTATUS pm_object_status = STATUS_DEVICE_NOT_READY;
 static NTSTATUS pm_handle_status = STATUS_DEVICE_NOT_READY;
 
 // Filters carry our data in their raw context, so there is nothing to set up or to free for one.
-static NTSTATUS
-notify(FWPS_CALLOUT_NOTIFY_TYPE type, const GUID* key, FWPS_FILTER2* filter)
-{
+static NTSTATUS notify(FWPS_CALLOUT_NOTIFY_TYPE type, const GUID* key, FWPS_FILTER2* filter) {
     UNREFERENCED_PARAMETER(type);
     UNREFERENCED_PARAMETER(key);
     UNREFERENCED_PARAMETER(filter);
@@ -48,15 +46,11 @@ notify(FWPS_CALLOUT_NOTIFY_TYPE type, const GUID* key, FWPS_FILTER2* filter)
 }
 
 // ALREADY_EXISTS: left by an earlier load that could not delete them, and as good as new.
-static NTSTATUS
-added(NTSTATUS status)
-{
+static NTSTATUS added(NTSTATUS status) {
     return status == STATUS_FWP_ALREADY_EXISTS ? STATUS_SUCCESS : status;
 }
 
-static NTSTATUS
-add_in_transaction(HANDLE engine)
-{
+static NTSTATUS add_in_transaction(HANDLE engine) {
     NTSTATUS status;
     FWPM_PROVIDER0 provider = {0};
     FWPM_SUBLAYER0 sublayer = {0};
@@ -84,9 +78,7 @@ add_in_transaction(HANDLE engine)
     return status;
 }
 
-static NTSTATUS
-in_transaction(NTSTATUS (*work)(HANDLE engine))
-{
+static NTSTATUS in_transaction(NTSTATUS (*work)(HANDLE engine)) {
     HANDLE engine = NULL;
     NTSTATUS status = FwpmEngineOpen0(NULL, RPC_C_AUTHN_WINNT, NULL, NULL, &engine);
 
@@ -106,9 +98,7 @@ in_transaction(NTSTATUS (*work)(HANDLE engine))
     return status;
 }
 
-static void
-add_objects(void)
-{
+static void add_objects(void) {
     pm_object_status = in_transaction(add_in_transaction);
     pm_objects_added = NT_SUCCESS(pm_object_status);
     if (!pm_objects_added) {
@@ -119,9 +109,7 @@ add_objects(void)
 }
 
 // Deletes what no filter refers to (IN_USE: a proxy still runs; its filters then meet an unregistered callout and pass).
-static NTSTATUS
-delete_in_transaction(HANDLE engine)
-{
+static NTSTATUS delete_in_transaction(HANDLE engine) {
     for (SIZE_T i = 0; i < PM_CALLOUT_COUNT; i++) {
         (void)FwpmCalloutDeleteByKey0(engine, pm_callouts[i].key);
     }
@@ -130,9 +118,7 @@ delete_in_transaction(HANDLE engine)
     return STATUS_SUCCESS;
 }
 
-static VOID
-bfe_state_changed(PVOID context, FWPM_SERVICE_STATE state)
-{
+static VOID bfe_state_changed(PVOID context, FWPM_SERVICE_STATE state) {
     UNREFERENCED_PARAMETER(context);
     if (state == FWPM_SERVICE_RUNNING) {
         add_objects(); // a restarted engine has forgotten the static ones
@@ -141,9 +127,7 @@ bfe_state_changed(PVOID context, FWPM_SERVICE_STATE state)
     }
 }
 
-static NTSTATUS
-register_callouts(PDEVICE_OBJECT device)
-{
+static NTSTATUS register_callouts(PDEVICE_OBJECT device) {
     for (SIZE_T i = 0; i < PM_CALLOUT_COUNT; i++) {
         FWPS_CALLOUT2 callout = {0};
         NTSTATUS status;
@@ -162,9 +146,7 @@ register_callouts(PDEVICE_OBJECT device)
 
 // Returning while a callout is registered would leave WFP a pointer into freed memory, so this waits; a bound exists
 // only to report what WFP says instead of hanging in silence.
-static void
-unregister_callouts(void)
-{
+static void unregister_callouts(void) {
     for (SIZE_T i = PM_CALLOUT_COUNT; i-- > 0;) {
         LARGE_INTEGER delay;
         NTSTATUS status = STATUS_SUCCESS;
@@ -191,9 +173,7 @@ unregister_callouts(void)
     }
 }
 
-_Use_decl_annotations_ NTSTATUS
-pm_objects_start(PDEVICE_OBJECT device)
-{
+_Use_decl_annotations_ NTSTATUS pm_objects_start(PDEVICE_OBJECT device) {
     pm_objects_added = 0;
     pm_object_status = STATUS_DEVICE_NOT_READY;
     pm_handle_status = pm_redirect_handle_create(&PM_PROVIDER); // without it the driver loads and everything passes
@@ -217,9 +197,7 @@ undo:
     return pm_callout_status;
 }
 
-_Use_decl_annotations_ void
-pm_objects_stop(void)
-{
+_Use_decl_annotations_ void pm_objects_stop(void) {
     (void)FwpmBfeStateUnsubscribeChanges0(pm_bfe_change);
     pm_bfe_change = NULL;
     unregister_callouts();
@@ -230,9 +208,7 @@ pm_objects_stop(void)
     pm_redirect_handle_destroy();
 }
 
-void
-pm_objects_status(pm_status_reply* status)
-{
+void pm_objects_status(pm_status_reply* status) {
     status->callout_status = (uint32_t)pm_callout_status;
     status->object_status = (uint32_t)pm_object_status;
     status->redirect_status = (uint32_t)pm_handle_status;
