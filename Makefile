@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test lint types lib driver clean
+.PHONY: help demo test lint types lib driver bench-driver bench-simwfp fuzz clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
 
 $(STAMP): pyproject.toml hatch_build.py Makefile
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,16 @@ test: lib driver ## every test that this machine can run
 
 lint: $(STAMP) ## ruff (check and format) and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy tests tools
+
+bench-driver: $(STAMP) ## instructions of the driver itself per decision (needs valgrind)
+	@$(BIN)/python tools/bench_driver.py
+
+bench-simwfp: $(STAMP) ## how the simulator's classify and commit grow with the number of filters
+	@$(BIN)/python tools/native.py bench
+
+SECONDS ?= 60
+fuzz: $(STAMP) ## libFuzzer on the driver, SECONDS=60 (needs clang and its compiler-rt)
+	@$(BIN)/python tools/native.py fuzz $(SECONDS)
 
 clean: ## removes what was built
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache src/pointsman/lab/_native

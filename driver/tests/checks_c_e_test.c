@@ -307,10 +307,7 @@ TEST(d9_a_mapped_connect_is_redirected_at_v6_and_authorized_at_v4)
 
 TEST(d10_the_original_destination_is_not_read_unless_it_is_there)
 {
-    sim_connect_request request = quic_to(203, 0, 113, 7);
-
     start_blocking();
-    request.flags = FWP_CONDITION_FLAG_IS_CONNECTION_REDIRECTED; // simwfp poisons absent metadata
     FWPS_INCOMING_VALUE0 fields[FWPS_FIELD_ALE_AUTH_CONNECT_V4_MAX] = {0};
     FWPS_INCOMING_VALUES0 values = {FWPS_LAYER_ALE_AUTH_CONNECT_V4, FWPS_FIELD_ALE_AUTH_CONNECT_V4_MAX, fields};
     FWPS_INCOMING_METADATA_VALUES0 metadata;

@@ -1,5 +1,6 @@
-"""Every C test program of driver and simwfp: with UBSan by zig, and with ASan and UBSan where gcc or clang is; the driver's
-under every knob of simwfp as well.  And that no case of the references is missing among the tests' names."""
+"""Every C test program of driver and simwfp: with UBSan by zig, and with ASan and UBSan where gcc or clang is.
+
+The driver's run under every knob of simwfp as well.  And no case of the references is missing among the names."""
 
 from __future__ import annotations
 
@@ -88,9 +89,7 @@ def settings() -> list[str]:
     """Every knob alone at each of its values, then 200 combinations by chance."""
     chance = random.Random(17763)
     single = [f"{name}={value}" for name, count in KNOBS.items() for value in range(min(count, 4))]
-    return single + [
-        ",".join(f"{name}={chance.randrange(count)}" for name, count in KNOBS.items()) for _ in range(200)
-    ]
+    return single + [",".join(f"{name}={chance.randrange(count)}" for name, count in KNOBS.items()) for _ in range(200)]
 
 
 def test_every_open_question_is_a_knob() -> None:
