@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-wine lint lib driver bench clean
+.PHONY: help demo test test-wine lint lib driver bench bench-driver bench-simwfp fuzz clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 15
 
 $(STAMP): pyproject.toml hatch_build.py Makefile
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,16 @@ lint: $(STAMP) ## ruff (check and format) and mypy
 bench: $(STAMP) ## against other proxies, as root: PTB_HARNESS, PTB_WORK, ARGS (see bench/run.py)
 	@$(BIN)/python -m pip install --quiet --editable '.[fast]'
 	@PTB_POINTSMAN="$(CURDIR)/$(BIN)/python -m pointsman" $(BIN)/python bench/run.py $(or $(ARGS),--peer direct,haproxy,pointsman --case a,b,c,d,e,f --reps 3)
+
+bench-driver: $(STAMP) ## instructions of the driver itself per decision (needs valgrind)
+	@$(BIN)/python tools/bench_driver.py
+
+bench-simwfp: $(STAMP) ## how the simulator's classify and commit grow with the number of filters
+	@$(BIN)/python tools/native.py bench
+
+SECONDS ?= 60
+fuzz: $(STAMP) ## libFuzzer on the driver, SECONDS=60 (needs clang and its compiler-rt)
+	@$(BIN)/python tools/native.py fuzz $(SECONDS)
 
 clean: ## removes what was built
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache src/pointsman/lab/_native

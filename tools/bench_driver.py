@@ -1,8 +1,8 @@
 """Instructions that the driver itself takes for a decision, counted by callgrind: `make bench-driver`.
 
 Counted are the driver's own functions (source files below driver/, inlined ones included) and the memcpy and memset
-they call, and nothing of simwfp: its share of each call would be Windows' on Windows.  Each scenario runs with two counts of
-decisions; the difference divided by the difference of counts leaves loading and registering out.
+that they call, and nothing of simwfp: its share of each call would be Windows' on Windows.  Each scenario runs with two
+counts of decisions; the difference divided by the difference of counts leaves loading and registering out.
 """
 
 from __future__ import annotations

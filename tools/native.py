@@ -3,6 +3,7 @@
     python tools/native.py lab                 src/pointsman/lab/_native/libpointsman_lab.so
     python tools/native.py driver              build/driver/{x64,arm64}/pointsman.sys and .pdb
     python tools/native.py tests [--sanitize]  build/tests/NAME; --sanitize: gcc or clang, for ASan
+    python tools/native.py bench               how simwfp's classify and commit grow with the number of filters
     python tools/native.py fuzz SECONDS        libFuzzer with ASan and UBSan on the driver; needs clang with compiler-rt
 
 Only what changed is built again: a stamp beside each product holds a digest of everything that went into it.
@@ -75,17 +76,21 @@ def build_driver(name: str) -> Path:
     folder = ROOT / "build/driver" / name
     product = folder / "pointsman.sys"
     definitions = sorted((ROOT / "driver/package").glob("*.def"))
+    version = ROOT / "driver/package/pointsman.rc"
     options = [
         *COMMON, "-O2", "-g", "-target", f"{machine}-windows-gnu", "-fno-sanitize=all", "-fno-stack-protector",
         "-mno-stack-arg-probe", "-fno-builtin", "-gcodeview", "-flto",
     ]  # fmt: skip
-    if is_current(product, [*DRIVER_SOURCES, *definitions], options):
+    if is_current(product, [*DRIVER_SOURCES, *definitions, version], options):
         return product
     objects = []
     for source in DRIVER_SOURCES:
         target = folder / (source.parent.name + "_" + source.stem + ".obj")
         run([*zig("cc"), "-c", *options, str(source), "-o", str(target)])
         objects.append(str(target))
+    resource = folder / "pointsman.res"
+    run([*zig("rc"), "/fo", str(resource), str(version)])
+    objects.append(str(resource))
     libraries = []
     for definition in definitions:
         library = folder / (definition.stem + ".lib")
@@ -135,6 +140,15 @@ def build_parts(folder: Path, compiler: Sequence[str], options: Sequence[str]) -
     return list(parts)
 
 
+def bench_simwfp() -> None:
+    product = ROOT / "build/bench/classify"
+    sources = [*DRIVER_SOURCES, *SIM_SOURCES, ROOT / "simwfp/bench/classify.c"]
+    options = [*COMMON, "-O2", "-g", "-fno-sanitize=all", "-pthread"]
+    if not is_current(product, sources, options):
+        run([*zig("cc"), *options, *map(str, sources), "-o", str(product)])
+    subprocess.run([product], check=True)
+
+
 def fuzz(seconds: int) -> None:
     """Run driver/fuzz for `seconds` from its corpus; new inputs go to build/fuzz, a crash to build/fuzz/crash-*."""
     clang = shutil.which("clang") or shutil.which("clang-14")
@@ -164,6 +178,8 @@ def main(arguments: list[str]) -> None:
         case ["tests"] | ["tests", "--sanitize"]:
             for product in build_tests("--sanitize" in arguments):
                 print(product.relative_to(ROOT))
+        case ["bench"]:
+            bench_simwfp()
         case ["fuzz", seconds]:
             fuzz(int(seconds))
         case _:

@@ -5,9 +5,6 @@
 #include "pointsman_abi.h"
 #include "simwfp.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "pointsman_guids.h"
 
 DRIVER_INITIALIZE DriverEntry;
@@ -42,7 +39,7 @@ static void
 must(int condition)
 {
     if (!condition) {
-        abort();
+        __builtin_trap();
     }
 }
 

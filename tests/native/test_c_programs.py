@@ -1,7 +1,6 @@
 """Every C test program of driver and simwfp: with UBSan by zig, and with ASan and UBSan where gcc or clang is.
 
-The driver's run under every knob of simwfp as well; and no case of the references may be missing among the names.
-"""
+The driver's run under every knob of simwfp as well.  And no case of the references is missing among the names."""
 
 from __future__ import annotations
 

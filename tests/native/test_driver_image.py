@@ -141,3 +141,40 @@ def test_its_symbols_are_beside_it_and_named_without_a_path(name: str, image: Im
     path = image.data[codeview[0] + 24 : image.data.index(b"\0", codeview[0] + 24)].decode()
     assert path == "pointsman.pdb"
     assert (ROOT / "build/driver" / name / path).stat().st_size > 0
+
+
+def pdb_guid(data: bytes) -> bytes:
+    """Of the PDB information stream: stream 1 of the MSF container (LLVM documentation, "The MSF File Format")."""
+
+    def words(at: int, count: int) -> tuple[int, ...]:
+        return struct.unpack_from(f"<{count}I", data, at)
+
+    assert data.startswith(b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0")
+    block, _, _, directory_size, _, map_at = words(32, 6)
+    blocks = words(map_at * block, -(-directory_size // block))
+    directory = b"".join(data[b * block : (b + 1) * block] for b in blocks)
+    count = struct.unpack_from("<I", directory)[0]
+    sizes = struct.unpack_from(f"<{count}I", directory, 4)
+    first_blocks = 0 if sizes[0] == 0xFFFFFFFF else -(-sizes[0] // block)  # those of stream 0
+    stream = struct.unpack_from("<I", directory, 4 + 4 * count + 4 * first_blocks)[0]
+    return data[stream * block + 12 : stream * block + 28]
+
+
+def test_the_symbols_are_those_of_this_very_image(name: str, image: Image) -> None:
+    rva, size = image.directory(6)
+    entry = image.offset(rva)
+    codeview = next(image.u32(at + 24) for at in range(entry, entry + size, 28) if image.u32(at + 12) == 2)
+    guid = image.data[codeview + 4 : codeview + 20]
+
+    assert guid != bytes(16)
+    assert guid == pdb_guid((ROOT / "build/driver" / name / "pointsman.pdb").read_bytes())
+
+
+def test_its_version_is_a_resource(image: Image) -> None:
+    rva, size = image.directory(2)
+    assert size > 0
+    resources = image.data[image.offset(rva) : image.offset(rva) + size]
+    fixed = resources.index(struct.pack("<I", 0xFEEF04BD))  # VS_FIXEDFILEINFO
+    high, low = struct.unpack_from("<II", resources, fixed + 8)
+    assert (high >> 16, high & 0xFFFF, low >> 16) == (0, 1, 0)
+    assert "Pointsman WFP callout driver".encode("utf-16-le") in resources
