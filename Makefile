@@ -46,7 +46,7 @@ bench-simwfp: $(STAMP) ## how the simulator's classify and commit grow with the 
 	@$(BIN)/python tools/native.py bench
 
 SECONDS ?= 60
-fuzz: $(STAMP) ## libFuzzer on the driver, SECONDS=60 (needs clang and its compiler-rt)
+fuzz: $(STAMP) ## libFuzzer on the driver, SECONDS=60 (needs clang, libclang-rt-dev)
 	@$(BIN)/python tools/native.py fuzz $(SECONDS)
 
 clean: ## removes what was built

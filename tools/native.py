@@ -153,7 +153,7 @@ def fuzz(seconds: int) -> None:
     """Run driver/fuzz for `seconds` from its corpus; new inputs go to build/fuzz, a crash to build/fuzz/crash-*."""
     clang = shutil.which("clang") or shutil.which("clang-14")
     if clang is None:
-        raise SystemExit("tools/native.py: fuzz needs clang (Debian: apt-get install clang libclang-rt-14-dev)")
+        raise SystemExit("tools/native.py: fuzz needs clang (Debian: apt-get install clang libclang-rt-dev)")
     folder = ROOT / "build/fuzz"
     product = folder / "device_fuzz"
     sources = [*DRIVER_SOURCES, *SIM_SOURCES, ROOT / "driver/fuzz/device_fuzz.c"]
