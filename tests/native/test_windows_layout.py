@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.lab.simulator import Knobs
+from pointsman.lab import simulator
 from pointsman.system import fwpm
 from pointsman.wire import guids
 from pointsman.wire.filters import Layer
@@ -110,8 +110,22 @@ def test_guids_and_layer_ids_are_those_of_windows() -> None:
         assert LAYOUT["constants"][f"FWPS_LAYER_ALE_{layer.name}"] == layer
 
 
-def test_the_knobs_are_those_of_the_library_in_its_order() -> None:
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("sim_knobs", simulator.Knobs),
+        ("sim_connect_request", simulator._ConnectRequest),
+        ("sim_connect_result", simulator._ConnectResult),
+    ],
+)
+def test_what_the_lab_hands_to_the_simulator_has_the_fields_of_its_header(
+    name: str, cls: type[ctypes.Structure]
+) -> None:
     header = (ROOT / "simwfp/include/simwfp.h").read_text()
-    body = header[header.index("typedef struct sim_knobs {") : header.index("} sim_knobs;")]
+    body = header[header.index(f"typedef struct {name} {{") : header.index(f"}} {name};")]
+    declared = re.findall(r"^\s+(?:const )?(uint\d+_t)(\*?) (\w+)(?:\[(\d+)\])?;", body, re.M)
+    sizes = {"uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "uint64_t": 8}
 
-    assert [name for name, *_ in Knobs._fields_] == re.findall(r"uint32_t (\w+);", body)
+    assert [(field, getattr(cls, field).size) for field, *_ in cls._fields_] == [
+        (field, 8 if pointer else sizes[kind] * int(count or 1)) for kind, pointer, field, count in declared
+    ]
