@@ -1,15 +1,7 @@
-// The library as a running machine: real time, and the driver that was linked with it.
+// The library as a running machine, with the driver that was linked with it.
 #include "simwfp.h"
 
 DRIVER_INITIALIZE DriverEntry;
-
-NTSTATUS
-sim_lab_start(void)
-{
-    static const sim_knobs knobs = {.acquire_sets_block = 1, .classify_irql = DISPATCH_LEVEL, .real_clock = 1};
-
-    return sim_lab_start_with(&knobs);
-}
 
 NTSTATUS
 sim_lab_start_with(const sim_knobs* knobs)

@@ -72,7 +72,8 @@ def test_the_operating_system_is_chosen_in_one_place() -> None:
         str(module.relative_to(SOURCE))
         for module in MODULES
         for name in imports(module)
-        if name.startswith("pointsman.lab.system") and package_of(module) != "lab"
+        if name.startswith(("pointsman.lab.system", "pointsman.system.windows.system", "pointsman.system.netfilter"))
+        and package_of(module) not in ("lab", "system")
     }
     assert choosing == {"cli/run.py"}
 

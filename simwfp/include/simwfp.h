@@ -45,8 +45,7 @@ void sim_shutdown(void);               // aborts if the driver is loaded or anyt
 NTSTATUS sim_load_driver(PDRIVER_INITIALIZE entry);
 void sim_unload_driver(void);
 
-// Both in one step, with a real clock, for a driver that is linked into the same library.
-NTSTATUS sim_lab_start(void);
+// Booting and loading in one step, for a driver that is linked into the same library.
 NTSTATUS sim_lab_start_with(const sim_knobs* knobs);
 void sim_lab_stop(void);
 

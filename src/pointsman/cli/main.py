@@ -1,6 +1,6 @@
 """The command line: which commands there are, and how each of them ends.
 
-The operating system is chosen here and nowhere else.  A person's mistake ends in four lines and the exit status of that
+It knows nothing of what they do.  A person's mistake ends in four lines and the exit status of that
 mistake; a bug of ours ends in one line and status 70, with the traceback if POINTSMAN_DEBUG is set.
 """
 

@@ -13,7 +13,7 @@ from pointsman.control.flow_log import human_line
 from pointsman.demo.internet import ADDRESSES, BANK, BLOCKED, MAIL, ORGANIZATION, PRIVATE, SHOP
 from pointsman.demo.stage import CLIENT, Ran, Stage, interpreter_environment
 from pointsman.lab.flows import KernelFlow
-from pointsman.lab.session import LabProxy, command_line, rule_name
+from pointsman.lab.session import LabProxy, rule_name
 from pointsman.wire.abi import LEASE_DEFAULT_MS, REASON_TEXT, Reason, Verdict
 
 OURS = "Pointsman"  # organization of our root
@@ -57,7 +57,7 @@ async def https_request(stage: Stage, _: Cast) -> Outcome:
     )
     return Outcome(
         "an HTTPS request is redirected, decrypted and logged",
-        command_line(argv),
+        " ".join(argv),
         _driver(stage, flow),
         human_line(record) if record else "nothing",
         f"certificate by {issuer}; logged: {record.app if record else '?'}, pid {ran.pid}, to {_destination(flow)}",
@@ -72,7 +72,7 @@ async def relayed_host(stage: Stage, _: Cast) -> Outcome:
     ok = issuer == ORGANIZATION and record is not None and record.decision == "relay" and record.path is None
     return Outcome(
         "a host that is not to be decrypted is relayed",
-        command_line(argv),
+        " ".join(argv),
         _driver(stage, flow),
         human_line(record) if record else "nothing",
         f"certificate by {issuer}: the origin's own",

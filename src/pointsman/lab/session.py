@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,10 +184,6 @@ def rule_name(policy: Policy, rule_id: int) -> str:
 def exit_status(returncode: int) -> int:
     """As a shell has it: a program ended by signal N has status 128 + N."""
     return 128 - returncode if returncode < 0 else returncode
-
-
-def command_line(words: Sequence[str]) -> str:
-    return " ".join(words)
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """The seams to the operating system: what only Windows, or the lab, can do for us.
 
 Nothing above this file knows which system it runs on.  `pointsman.lab.system` implements these for the lab
-(the driver on simwfp behind a Unix socket), `pointsman.system.windows` will for Windows.  A call here blocks for well
+(the driver on simwfp behind a Unix socket), `pointsman.system.windows` for Windows.  A call here blocks for well
 under a millisecond; none waits for another proxy.
 """
 
@@ -77,7 +77,7 @@ class Processes(Protocol):
 
 
 class System(Protocol):
-    """Everything of the operating system, chosen once in `cli/main.py` and handed down."""
+    """Everything of the operating system, chosen once in `cli/run.py` and handed down."""
 
     @property
     def redirects(self) -> RedirectSource: ...
