@@ -21,9 +21,10 @@ ALLOWED: dict[str, set[str]] = {
     "system": {"wire", "errors"},
     "server": {"engine", "policy", "authority", "wire", "system", "errors"},
     "control": {"server", "engine", "policy", "authority", "wire", "system", "errors"},
-    "lab": {"control", "engine", "policy", "authority", "wire", "system", "errors"},
+    "trust": {"authority", "system", "errors"},
+    "lab": {"trust", "control", "engine", "policy", "authority", "wire", "system", "errors"},
     "demo": {"lab", "control", "engine", "policy", "authority", "wire", "errors"},
-    "cli": {"demo", "lab", "control", "server", "engine", "policy", "authority", "wire", "system", "errors"},
+    "cli": {"trust", "demo", "lab", "control", "server", "engine", "policy", "authority", "wire", "system", "errors"},
     "testing": {"control", "server", "engine", "policy", "authority", "wire", "system", "errors"},
     "__main__": {"cli"},
 }

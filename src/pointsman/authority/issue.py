@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BACKDATED = timedelta(days=1)  # for clocks that lag
-ROOT_LIFETIME = timedelta(days=5 * 365)
+ROOT_LIFETIME = timedelta(days=3 * 365)
 LEAF_LIFETIME = timedelta(days=30)
-MAX_NAMES = 100  # in one leaf; large CDNs list hundreds, and the app asked for one
+REVOCATIONS_LIFETIME = timedelta(days=7)
+MAX_NAMES = 1000  # in one leaf; large CDNs list hundreds
 COMMON_NAME_LIMIT = 64  # characters, RFC 5280 upper bound
 
 
@@ -33,8 +34,25 @@ class Root:
         return f"Root({self.certificate.subject.rfc4514_string()!r})"
 
 
-def issue_root(key: EllipticCurvePrivateKey, *, now: datetime, serial: int, organization: str = "Pointsman") -> Root:
-    """`now` in UTC.  The root signs leafs only: path length 0."""
+def issue_root(
+    key: EllipticCurvePrivateKey,
+    *,
+    now: datetime,
+    serial: int,
+    organization: str = "Pointsman",
+    permitted: tuple[str, ...] = (),
+    lifetime: timedelta = ROOT_LIFETIME,
+) -> Root:
+    """A root that signs leafs only: path length 0.
+
+    Args:
+        now: in UTC.
+        permitted: DNS names; the root is good for these and what is below them, and for nothing else (RFC 5280
+            4.2.1.10).  Whether a client looks at this in a root is its own choice (windows-user-space.md 6.3).
+
+    Raises:
+        ValueError: a name in `permitted` is none.
+    """
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
@@ -42,21 +60,55 @@ def issue_root(key: EllipticCurvePrivateKey, *, now: datetime, serial: int, orga
         ]
     )
     public = key.public_key()
-    certificate = (
+    builder = (
         _builder(
             subject=name,
             issuer=name,
             key=public,
             serial=serial,
             since=now - BACKDATED,
-            until=now + ROOT_LIFETIME,
+            until=now + lifetime,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .sign(key, hashes.SHA256())
     )
-    return Root(certificate, key)
+    if permitted:
+        subtrees = [x509.DNSName(host) for host in permitted]
+        builder = builder.add_extension(x509.NameConstraints(subtrees, None), critical=True)
+    return Root(builder.sign(key, hashes.SHA256()), key)
+
+
+def permitted_names(root: Root) -> tuple[str, ...]:
+    """The DNS names of its name constraints; empty: it may sign for all."""
+    try:
+        constraints = root.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(tree.value for tree in constraints.permitted_subtrees or () if isinstance(tree, x509.DNSName))
+
+
+def may_sign(root: Root, name: str) -> bool:
+    """Is `name` within the root's name constraints?  Constraints on DNS names leave addresses free."""
+    permitted = permitted_names(root)
+    if not permitted or _address(name) is not None:
+        return True
+    host = name.lower().removeprefix("*.")
+    return any(host == tree.lower() or host.endswith("." + tree.lower()) for tree in permitted)
+
+
+def issue_revocations(root: Root, *, now: datetime, number: int) -> x509.CertificateRevocationList:
+    """The list of revoked leafs, which is empty: for clients that will not go on without one (Schannel's curl)."""
+    authority = root.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(root.certificate.subject)
+        .last_update(now - BACKDATED)
+        .next_update(now + REVOCATIONS_LIFETIME)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
+        .sign(root.key, hashes.SHA256())
+    )
 
 
 def issue_leaf(
@@ -156,7 +208,8 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
 
 
 def _subject(name: x509.GeneralName) -> x509.Name:
+    """Empty for an address: OpenSSL takes it for a host name there, which name constraints may forbid."""
     text = str(name.value)
-    if len(text) > COMMON_NAME_LIMIT:
+    if len(text) > COMMON_NAME_LIMIT or isinstance(name, x509.IPAddress):
         return x509.Name([])
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])

@@ -13,10 +13,12 @@ import traceback
 import click
 
 from pointsman import __version__
+from pointsman.cli.ca import ca
 from pointsman.cli.demo import demo
 from pointsman.cli.lab import lab
 from pointsman.cli.policy import policy
 from pointsman.cli.run import run
+from pointsman.cli.trust import trust
 from pointsman.cli.why import why
 from pointsman.errors import Exit, PointsmanError
 
@@ -37,6 +39,8 @@ cli.add_command(lab)
 cli.add_command(run)
 cli.add_command(policy)
 cli.add_command(why)
+cli.add_command(ca)
+cli.add_command(trust)
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pointsman.authority.places import default_ca_dir
+
 PATH = click.Path(path_type=Path)
 
 policy = click.option(
@@ -15,3 +17,7 @@ upstream_ca = click.option(
     "--upstream-ca", type=PATH, multiple=True, metavar="FILE", help="PEM file of a CA that the proxy accepts upstream"
 )
 flows = click.option("--flows", type=PATH, metavar="FILE", help="append flow records to FILE as JSON lines")
+ca_dir = click.option(
+    "--ca", "ca_dir", type=PATH, metavar="DIR", default=default_ca_dir, help="where our certificate authority is kept"
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="as JSON, for programs")

@@ -27,7 +27,7 @@ from pointsman.system.interface import System
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
 )
-@click.option("--ca", "ca_dir", type=options.PATH, metavar="DIR", help="where our certificate authority is kept")
+@options.ca_dir
 @click.option(
     "--source",
     type=click.Choice(["driver", "netfilter"]),
@@ -42,7 +42,7 @@ def run(
     upstream_ca: tuple[Path, ...],
     flows: Path | None,
     port: int,
-    ca_dir: Path | None,
+    ca_dir: Path,
     source: str,
     fast: bool,
     quiet: bool,
@@ -55,7 +55,7 @@ def run(
     settings = Settings(
         policy=load_policy(policy) if policy else default_policy(),
         policy_file=policy,
-        ca_dir=ca_dir or default_ca_dir(),
+        ca_dir=ca_dir,
         port=port,
         upstream_ca=upstream_ca,
         flow_file=flows,
@@ -110,10 +110,3 @@ def choose_system(source: str = "driver") -> System:
         do="`pointsman lab -- COMMAND` starts a driver, a proxy and a program on Linux",
         status=Exit.DRIVER_MISSING,
     )
-
-
-def default_ca_dir() -> Path:
-    """Per user, where the system keeps data of programs (XDG Base Directory Specification; %LOCALAPPDATA%)."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "Pointsman" / "ca"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pointsman" / "ca"

@@ -33,6 +33,7 @@ from pointsman.server.listener import listen
 from pointsman.server.server import Server, mint_threads
 from pointsman.server.upstream_tls import UpstreamContexts
 from pointsman.system.interface import System
+from pointsman.system.key_protection import key_protection
 from pointsman.wire.abi import Endpoints
 
 YOUNG_OBJECTS = 10_000  # containers made and kept before the cycle collector looks; CPython's own is 700 to 2,000
@@ -63,7 +64,7 @@ async def run_proxy(
     """
     stop = asyncio.Event()
     with ExitStack() as stack:
-        root = load_or_create_root(settings.ca_dir)
+        root = load_or_create_root(settings.ca_dir, key_protection())
         upstream_tls = UpstreamContexts(settings.upstream_ca)
         printing = settings.print_flows or settings.json_flows
         loop = asyncio.get_running_loop()

@@ -30,8 +30,8 @@ from pointsman.errors import Exit, PointsmanError
 from pointsman.lab.flows import KernelFlow
 from pointsman.lab.machine import Machine, PlacementName, Process
 from pointsman.lab.network import Network
-from pointsman.lab.trust import trust_environment
 from pointsman.policy.rules import Policy
+from pointsman.trust.environment import trust_environment
 from pointsman.wire.abi import REASON_TEXT, RULE_DEFAULT, Reason, Verdict
 
 START_TIMEOUT = 30.0  # seconds for the proxy to become ready

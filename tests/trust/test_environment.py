@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.errors import PointsmanError
-from pointsman.lab.trust import BUNDLE_VARIABLES, trust_environment
+from pointsman.trust.environment import BUNDLE_VARIABLES, trust_environment
 
 ROOT = b"-----BEGIN CERTIFICATE-----\nbGFi\n-----END CERTIFICATE-----\n"
 
