@@ -10,6 +10,7 @@ import asyncio
 import base64
 import ctypes
 import importlib
+import io
 import os
 import pickle
 import queue
@@ -18,9 +19,11 @@ import struct
 import sys
 import threading
 import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from pointsman.cli.main import main as pointsman
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
@@ -226,6 +229,18 @@ class Peer:
         assert self._registration is not None, "the test has to open it first"
         with_device.control(abi.Ioctl.WITHDRAW, abi.registration_request(self._registration.number), 0)
         with_device.close()
+
+    def command(self, arguments: list[str]) -> tuple[int, str]:
+        """Run `pointsman` in this process: exit status, and all it printed."""
+        printed = io.StringIO()
+        sys.argv = ["pointsman", *arguments]
+        with redirect_stdout(printed), redirect_stderr(printed):
+            try:
+                pointsman()
+                status = 0
+            except SystemExit as end:
+                status = int(end.code or 0)
+        return status, printed.getvalue()
 
     def import_everything(self, names: list[str]) -> dict[str, str]:
         """What did not import, and why."""

@@ -1,4 +1,8 @@
-"""The roots that Windows trusts: the machine's store, through crypt32 (windows-user-space.md 6.1)."""
+"""The roots that Windows trusts: the machine's store, through crypt32 (wincrypt.h).
+
+What is opened is the registry part of `LocalMachine\\Root`, which is where a root that is added goes; the logical store
+shows that of group policies as well, which are not ours to remove.  (And Wine 8.0 deletes from this one only.)
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 from pointsman.system.windows._crypt32 import (
     CERT_FIND_SHA1_HASH,
     CERT_STORE_ADD_REPLACE_EXISTING,
-    CERT_STORE_PROV_SYSTEM_W,
+    CERT_STORE_PROV_SYSTEM_REGISTRY_W,
     CERT_STORE_READONLY_FLAG,
     CERT_SYSTEM_STORE_LOCAL_MACHINE,
     CRYPT_E_NOT_FOUND,
@@ -67,7 +71,7 @@ def _find(store: Any, sha1: str) -> Any:
 def _opened(*, write: bool) -> Iterator[Any]:
     flags = CERT_SYSTEM_STORE_LOCAL_MACHINE | (0 if write else CERT_STORE_READONLY_FLAG)
     with _as_os_error():
-        store = CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, None, flags, "Root")
+        store = CertOpenStore(CERT_STORE_PROV_SYSTEM_REGISTRY_W, 0, None, flags, "Root")
     try:
         yield store
     finally:
