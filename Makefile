@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-wine lint lib driver bench bench-driver bench-simwfp fuzz clean
+.PHONY: help demo test test-wine lint lib driver wheels bench bench-driver bench-simwfp fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 15
@@ -22,6 +22,9 @@ lib: $(STAMP) ## the driver on simwfp, as the lab's library
 
 driver: $(STAMP) ## pointsman.sys and .pdb for x64 and ARM64, in build/driver
 	@$(BIN)/python tools/native.py driver
+
+wheels: $(STAMP) ## every wheel of a release, in dist: Linux with the lab, Windows x64 and ARM64 with the driver
+	@$(BIN)/python tools/wheels.py
 
 demo: lib ## the main job on real programs, in twenty seconds
 	@$(BIN)/pointsman demo
