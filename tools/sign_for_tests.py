@@ -1,6 +1,6 @@
 """Sign pointsman.sys with a certificate made on the spot, for machines that run with test-signing on (docs/signing.md).
 
-    python tools/sign_for_tests.py [DIRECTORY]     default: build/driver; needs osslsigncode (Debian: apt-get install osslsigncode)
+    python tools/sign_for_tests.py [DIRECTORY]     default: build/driver; needs osslsigncode (Debian's package)
 
 Signs DIRECTORY/{x64,arm64}/pointsman.sys in place, SHA-256 with page hashes, and writes test-certificate.cer beside
 them.  The key is forgotten when this ends.  A signature of this kind loads on no machine that has not been told to

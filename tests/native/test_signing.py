@@ -30,7 +30,7 @@ def checksum(image: bytes) -> int:
     """As the loader of Windows checks it: the 16-bit words added up, carries too, and the size of the file."""
     words = struct.unpack(f"<{len(image) // 2}H", image) if len(image) % 2 == 0 else ()
     assert words, "a signed image has an even size"
-    total = sum(words)
+    total: int = sum(words)
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total + len(image)
