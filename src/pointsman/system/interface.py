@@ -69,6 +69,12 @@ class Processes(Protocol):
     def facts(self, pid: int) -> ProcessFacts | None:
         """Whose it is and where it comes from; None if it is gone."""
 
+    def image(self, pid: int, start: int) -> str | None:
+        """The full path of the program of a process, however long.
+
+        `start`: when it began, 100 ns since 1601; 0 if nobody can tell.  None if that process is gone.
+        """
+
     def running(self) -> frozenset[str]:
         """The full paths of all programs that run, as far as they can be seen."""
 

@@ -126,9 +126,14 @@ class FakeProcesses:
     def __init__(self) -> None:
         self.programs: set[str] = set()
         self.of_pid: dict[int, ProcessFacts] = {}
+        self.images: dict[int, str] = {}
 
     def facts(self, pid: int) -> ProcessFacts | None:
         return self.of_pid.get(pid)
+
+    def image(self, pid: int, start: int) -> str | None:
+        del start  # a PID is one process here
+        return self.images.get(pid)
 
     def running(self) -> frozenset[str]:
         return frozenset(self.programs)
