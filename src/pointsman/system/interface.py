@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol
 
-from pointsman.wire.filters import Filter
+from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.process_facts import ProcessFacts
 
 
@@ -44,6 +44,21 @@ class FilterEngine(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+class PersistentFilters(Protocol):
+    """Filters that outlive every process of ours and every restart, until somebody removes them."""
+
+    def replace(self, filters: Sequence[NativeFilter]) -> None:
+        """Swap all of them in one transaction; an empty sequence removes what else we left there too.
+
+        Raises:
+            DriverError: the engine refused; what was installed still is.
+            PointsmanError: PM206, the engine cannot be opened.
+        """
+
+    def installed(self) -> list[InstalledFilter]:
+        """In the order in which they were given.  Raises as `replace`."""
 
 
 class RedirectSource(Protocol):
@@ -90,6 +105,9 @@ class System(Protocol):
 
     @property
     def processes(self) -> Processes: ...
+
+    @property
+    def persistent_filters(self) -> PersistentFilters: ...
 
     def open_driver(self) -> Driver: ...
 

@@ -60,7 +60,9 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
         ("LCMapStringEx", 9), ("OpenProcess", 3), ("QueryFullProcessImageNameW", 4), ("GetProcessTimes", 5),
         ("K32EnumProcesses", 3), ("GetSystemTimeAsFileTime", 1), ("NtQueryInformationProcess", 5),
         ("OpenProcessToken", 3), ("GetTokenInformation", 5), ("LookupAccountSidW", 7),
-        ("LookupAccountNameW", 7), ("EnumServicesStatusExW", 10),
+        ("LookupAccountNameW", 7), ("EnumServicesStatusExW", 10), ("FwpmFilterDeleteByKey0", 2),
+        ("FwpmFilterGetByKey0", 3), ("FwpmFreeMemory0", 1), ("FwpmProviderAdd0", 3), ("FwpmProviderDeleteByKey0", 2),
+        ("FwpmSubLayerAdd0", 3), ("FwpmSubLayerDeleteByKey0", 2),
     ],
 )  # fmt: skip
 def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
@@ -70,7 +72,7 @@ def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
 
 
 def test_every_function_is_counted_above() -> None:
-    assert len(FUNCTIONS) == 37
+    assert len(FUNCTIONS) == 44
 
 
 def test_handles_and_sockets_are_as_wide_as_pointers() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.system.windows import _advapi32, accounts, processes, service_processes
+from pointsman.system.windows import _advapi32, accounts, processes
 from pointsman.system.windows import _advapi32_accounts as accounts_api
 from pointsman.system.windows import _kernel32_processes as api
 from pointsman.system.windows._library import Win32Error
@@ -229,7 +229,7 @@ def test_without_a_service_manager_no_service_is_found(windows: Windows, monkeyp
     def refuse(*_: object) -> int:
         raise Win32Error("OpenSCManagerW", 5)
 
-    monkeypatch.setattr(service_processes.services, "OpenSCManagerW", refuse)
+    monkeypatch.setattr(_advapi32, "OpenSCManagerW", refuse)
 
     assert ServiceProcesses(clock=lambda: 0.0, wall_clock=lambda: 0).of(1, 1) == frozenset()
 
