@@ -9,12 +9,14 @@ UDP never reaches the proxy, so nobody learns what is said on it: a rule that as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from pointsman.policy.apps import glob_pattern
 from pointsman.policy.decision import Decision
+from pointsman.policy.index import index_of
 from pointsman.policy.rules import Detected, Policy, Protocol, Rule
 from pointsman.policy.tables import Address
 
@@ -48,7 +50,7 @@ class Connection:
 
 def evaluate(policy: Policy, connection: Connection) -> Decision:
     """The decision, with what is unknown taken as "no"."""
-    for rule in policy.rules:
+    for rule in _candidates(policy, connection, wants_possible=False):
         if match_rule(rule, connection) is True:
             return Decision(rule.action, rule)
     return Decision(policy.default, None)
@@ -57,13 +59,23 @@ def evaluate(policy: Policy, connection: Connection) -> Decision:
 def possible(policy: Policy, connection: Connection) -> tuple[Decision, ...]:
     """Every decision that may still fall, in order; exactly one if what is known settles it."""
     found: list[Decision] = []
-    for rule in policy.rules:
+    for rule in _candidates(policy, connection, wants_possible=True):
         match match_rule(rule, connection):
             case True:
                 return (*found, Decision(rule.action, rule))
             case None:
                 found.append(Decision(rule.action, rule))
     return (*found, Decision(policy.default, None))
+
+
+def _candidates(policy: Policy, connection: Connection, *, wants_possible: bool) -> Iterable[Rule]:
+    """Every rule that may match.  UDP has no host."""
+    host = connection.host if connection.protocol is Protocol.TCP else None
+    is_unknown = isinstance(host, Unknown)
+    return index_of(policy).candidates(
+        connection.app, connection.address, connection.port, None if isinstance(host, Unknown) else host,
+        is_host_unknown=wants_possible and is_unknown,
+    )  # fmt: skip
 
 
 def match_rule(rule: Rule, connection: Connection) -> bool | None:

@@ -120,6 +120,8 @@ class Policy:
     upstreams: tuple[Upstream, ...] = ()
     lists: tuple[str, ...] = ()
     """The list files that were read for it."""
+    index: list[object] = field(default_factory=list, init=False, compare=False, repr=False)
+    """Of `policy.index`, which makes it when somebody first asks."""
 
     @property
     def asks_process(self) -> bool:
