@@ -179,3 +179,32 @@ def test_without_the_proxy_a_closed_rule_blocks_and_others_go_direct_until_it_is
         assert verdicts[0] is Verdict.REDIRECT and Verdict.REDIRECT not in verdicts[1:]
 
     asyncio.run(scenario())
+
+
+def test_a_program_with_a_path_longer_than_the_drivers_record_is_known_to_the_proxy(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    assert bash is not None, "this test needs bash: it is copied to a place with a long path"
+    folder = tmp_path / ("d" * 200) / ("e" * 200)
+    folder.mkdir(parents=True)
+    program = shutil.copy(bash, folder / "deepest")
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'default = "block"\n'
+        f'[[rule]]\nname = "by path"\nnet = "203.0.113.10"\napp = \'{program}\'\naction = "relay"\n'
+        '[[rule]]\nname = "by name"\nnet = "203.0.113.11"\napp = "deepest"\naction = "relay"\n'
+    )
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        lab = Lab(policy, server.sockets[0].getsockname()[1])
+        async with server, lab.session as session:
+            proxy = await session.start_proxy()
+            for address in ("203.0.113.10", "203.0.113.11"):
+                one = await session.machine.spawn([str(program), "-c", DIAL, address], stdin=subprocess.DEVNULL)
+                assert await asyncio.wait_for(one.wait(), TIMEOUT) == 0, address
+            await proxy.stop()
+        assert [(record.rule, record.app) for record in lab.records] == [
+            ("by path", str(program).lower()), ("by name", str(program).lower()),
+        ]  # fmt: skip
+
+    asyncio.run(scenario())

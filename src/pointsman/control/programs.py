@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from pointsman.system.interface import Driver, DriverError, System
+from pointsman.system.program_path import program_path
 from pointsman.wire.abi import EVENT_BATCH, EVENTS_SIZE, AbiError, EventKind, Ioctl, decode_events, events_request
 
 MAX_PROGRAMS = 1024  # beyond, those that have ended are forgotten
@@ -54,7 +55,8 @@ class Programs:
             events = decode_events(driver.control(Ioctl.READ_EVENTS, events_request(self._next), EVENTS_SIZE))
             self._next = events.next_sequence
             for event in events.events:
-                if event.kind == EventKind.PROCESS_STARTED and event.app_id:
-                    self._known.add(self._system.image_path(event.app_id))
+                path = program_path(self._system, event) if event.kind == EventKind.PROCESS_STARTED else None
+                if path is not None:
+                    self._known.add(path)
             if len(events.events) < EVENT_BATCH:
                 return
