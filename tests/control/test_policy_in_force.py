@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.control.policy_file import load_policy
+from pointsman.control.policy_file import MAX_SIZE, load_policy
 from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
 from pointsman.policy.decision import Action
@@ -87,7 +87,16 @@ def test_a_changed_file_swaps_all_filters_in_one_transaction_and_then_the_proxys
     assert {one.context >> 32 for one in rig.engine.filters} == {rig.registration.number}
 
 
-@pytest.mark.parametrize("bad", ["", 'default = "x"', "\0", '[[rule]]\nhost = "file:none"\naction = "block"'])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "", 'default = "x"', "default = 1", "\0", '[[rule]]\nhost = "file:none"\naction = "block"', 
+        "#" * (MAX_SIZE + 1),
+        '[[rule]]\nnet = "10.0.0.1/8"\naction = "block"', '[groups.hosts]\na = "@a"', "port = " + "9" * 5000,
+        '[[rule]]\nname = "a"\naction = "block"\n[[rule]]\nname = "a"\naction = "block"',
+    ],
+    ids=["empty", "value", "type", "nul", "no list", "large", "network", "circle", "digits", "name twice"],
+)  # fmt: skip
 def test_a_bad_file_changes_nothing_and_says_why_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str
 ) -> None:
