@@ -90,7 +90,7 @@ def test_a_changed_file_swaps_all_filters_in_one_transaction_and_then_the_proxys
 @pytest.mark.parametrize(
     "bad",
     [
-        "", 'default = "x"', "default = 1", "\0", '[[rule]]\nhost = "file:none"\naction = "block"', 
+        "", 'default = "x"', "default = 1", "\0", '[[rule]]\nhost = "file:none"\naction = "block"',
         "#" * (MAX_SIZE + 1),
         '[[rule]]\nnet = "10.0.0.1/8"\naction = "block"', '[groups.hosts]\na = "@a"', "port = " + "9" * 5000,
         '[[rule]]\nname = "a"\naction = "block"\n[[rule]]\nname = "a"\naction = "block"',

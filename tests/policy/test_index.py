@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from pointsman.policy.decision import Action, Decision
 from pointsman.policy.index import index_of
 from pointsman.policy.load import parse_policy
 from pointsman.policy.match import UNKNOWN, Connection, evaluate, match_rule, possible
-from pointsman.policy.rules import Policy, Rule
+from pointsman.policy.rules import Policy, Protocol, Rule
 
 from . import generator
 
@@ -34,7 +36,8 @@ def by_asking_all(policy: Policy, connection: Connection) -> tuple[Decision, ...
 
 def forgetful(random: Random, connection: Connection) -> Connection:
     """The same connection before some of its facts are known."""
-    return replace(connection, **{key: UNKNOWN for key in LATE if random.random() < 0.3})
+    unknown: dict[str, Any] = {key: UNKNOWN for key in LATE if random.random() < 0.3}
+    return replace(connection, **unknown)
 
 
 def many_rules(random: Random) -> Policy:
@@ -71,9 +74,7 @@ def test_few_rules_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         return match_rule(rule, connection)
 
     monkeypatch.setattr(match, "match_rule", counted)
-    connection = Connection(
-        "/opt/7/x/a7", generator.Protocol.TCP, generator.ip_address("198.51.150.1"), 100, "h9.example"
-    )
+    connection = Connection("/opt/7/x/a7", Protocol.TCP, ip_address("198.51.150.1"), 100, "h9.example")
 
     assert evaluate(policy, connection).rule_name == "rule 31"
     assert [rule.id for rule in asked] == [30]
