@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from pointsman.cli.main import cli
 from pointsman.errors import Exit, PointsmanError
+from pointsman.testing.system import FakeSystem
 
 POLICY = """\
 default = "inspect"
@@ -324,3 +325,32 @@ def test_a_table_that_is_not_there_is_an_error(policy: str, tmp_path: Path) -> N
 def test_the_schema_is_json(policy: str) -> None:
     schema = json.loads(run("policy", "schema").stdout)
     assert schema["properties"]["rule"]["items"]["required"] == ["action"]
+
+
+CLOSED = """\
+[[rule]]
+name = "never without"
+app = '/opt/app'
+action = "inspect"
+on_failure = "closed"
+"""
+
+
+def test_closed_rules_are_installed_listed_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = FakeSystem()
+    monkeypatch.setattr("pointsman.cli.policy_closed.choose_system", lambda: system)
+    file = tmp_path / "closed.toml"
+    file.write_text(CLOSED)
+
+    assert run("policy", "closed", "list").stdout == "none is installed\n"
+    installed = run("policy", "closed", "install", str(file)).stdout
+    assert "BLOCK   AUTH_CONNECT_V6  never without: closed\n" in installed
+    assert installed.endswith("4 filters installed; they stay until `pointsman policy closed remove`\n")
+    assert installed.startswith(run("policy", "closed", "list").stdout)
+
+    file.write_text(CLOSED.replace("/opt/app", "app"))
+    refused = run("policy", "closed", "install", str(file))
+    assert isinstance(refused.exception, PointsmanError) and refused.exception.status is Exit.POLICY
+    assert len(system.persistent_filters.filters) == 4
+    assert run("policy", "closed", "remove").stdout == "4 filters removed\n"
+    assert run("policy", "closed", "list").stdout == "none is installed\n"
