@@ -18,6 +18,7 @@ from pointsman.control.policy_file import load_policy
 from pointsman.control.programs import Programs
 from pointsman.control.registration import Registration
 from pointsman.errors import PointsmanError
+from pointsman.policy.index import index_of
 from pointsman.policy.rules import DAY, Policy, active_at
 from pointsman.system.interface import DriverError, System
 
@@ -91,6 +92,7 @@ class PolicyInForce:
     async def _swap(self, wanted: tuple[Policy, frozenset[str]]) -> None:
         policy, programs = wanted
         try:
+            await asyncio.to_thread(index_of, policy)  # thousands of rules take longer than a connection should wait
             await self._registration.swap(policy, programs)
         except (DriverError, PointsmanError) as error:
             # Left as it is, and tried again at the next look: kernel and proxy must not go by different policies.

@@ -14,7 +14,8 @@ from heapq import merge
 from typing import TypeVar
 
 from pointsman.policy.apps import is_glob, normal
-from pointsman.policy.rules import Policy, Rule
+from pointsman.policy.decision import Decision
+from pointsman.policy.rules import Policy, Protocol, Rule
 from pointsman.policy.tables import Address, unmapped
 
 MAX_KEYS = 64  # entries of one rule that are filed one by one; a long list answers by itself in microseconds
@@ -37,14 +38,18 @@ class Index:
     below: Places[str] = field(default_factory=dict)
     """By the name that a host is below."""
     hosts: list[int] = field(default_factory=list)
-    """All that `exact` and `below` hold."""
+    """Of those that `exact` and `below` hold: the ones that ask for more than a host."""
+    by_host_alone: list[int] = field(default_factory=list)
+    """The others: while the host of a TCP connection is unknown, each of them may match."""
+    decisions: list[Decision] = field(default_factory=list)
+    """By place."""
     prefixes: dict[tuple[int, int], Places[int]] = field(default_factory=dict)
     """(version, length) to prefix, as in `tables.NetworkSet`."""
     ports: Places[int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rules: Sequence[Rule]) -> Index:
-        index = cls(rules)
+        index = cls(rules, decisions=[Decision(rule.action, rule) for rule in rules])
         for place, rule in enumerate(rules):
             if not (index._file_app(rule, place) or index._file_host(rule, place) or index._file_net(rule, place)):
                 index._file_ports(rule, place)
@@ -52,27 +57,29 @@ class Index:
 
     def candidates(
         self, app: str | None, address: Address, port: int, host: str | None, *, is_host_unknown: bool
-    ) -> Iterable[Rule]:
-        """In order.  `host`: None for none, and for one that is unknown; then rules with hosts come if that is said."""
+    ) -> Iterable[int]:
+        """Places, in order.  `host`: None for none, and for one that is unknown.
+
+        If that is said, rules with a host are there too, but for those `by_host_alone`: nothing is to be asked of them.
+        """
         found: list[list[int]] = []
         if app is not None and (self.paths or self.names):
             plain = normal(app)
             found += filter(None, (self.paths.get(plain), self.names.get(plain.rpartition("/")[2])))
         if is_host_unknown:
             found.append(self.hosts)
-        elif host is not None and self.hosts:
+        elif host is not None and (self.exact or self.below):
             found += self._by_host(host)
         if self.prefixes:
             found += self._by_address(address)
         by_port = self.ports.get(port)
         if by_port:
             found.append(by_port)
-        rules = self.rules
         if not found:
-            return (rules[place] for place in self.always)
+            return self.always
         if len(found) == 1:
-            return (rules[place] for place in merge(self.always, found[0]))
-        return (rules[place] for place in merge(self.always, sorted({place for some in found for place in some})))
+            return merge(self.always, found[0])
+        return merge(self.always, sorted({place for some in found for place in some}))
 
     def _by_host(self, host: str) -> Iterator[list[int]]:
         name = host.lower().removesuffix(".")
@@ -113,7 +120,7 @@ class Index:
             _put(self.exact, name, place)
         for name in rule.host.below:
             _put(self.below, name, place)
-        self.hosts.append(place)
+        (self.by_host_alone if _asks_host_alone(rule) else self.hosts).append(place)
         return True
 
     def _file_net(self, rule: Rule, place: int) -> bool:
@@ -131,6 +138,11 @@ class Index:
                     _put(self.ports, port, place)
         else:
             self.always.append(place)
+
+
+def _asks_host_alone(rule: Rule) -> bool:
+    asks = rule.asks_app or rule.asks_process or rule.net or rule.ports or rule.detected or rule.method or rule.path
+    return not asks and rule.protocol is not Protocol.UDP
 
 
 def index_of(policy: Policy) -> Index:
