@@ -89,3 +89,33 @@ sim_user_filter_unsubscribe(HANDLE engine, HANDLE change)
 {
     return user_error(sim_session_unsubscribe(sim_session_of(engine), change));
 }
+
+uint32_t
+sim_user_provider_add(HANDLE engine, const FWPM_PROVIDER0* provider)
+{
+    return user_error(FwpmProviderAdd0(engine, provider, NULL));
+}
+
+uint32_t
+sim_user_provider_delete_by_key(HANDLE engine, const GUID* key)
+{
+    return user_error(FwpmProviderDeleteByKey0(engine, key));
+}
+
+uint32_t
+sim_user_sublayer_add(HANDLE engine, const FWPM_SUBLAYER0* sublayer)
+{
+    return user_error(FwpmSubLayerAdd0(engine, sublayer, NULL));
+}
+
+uint32_t
+sim_user_sublayer_delete_by_key(HANDLE engine, const GUID* key)
+{
+    return user_error(FwpmSubLayerDeleteByKey0(engine, key));
+}
+
+uint32_t
+sim_user_filter_delete_by_key(HANDLE engine, const GUID* key)
+{
+    return user_error(FwpmFilterDeleteByKey0(engine, key));
+}

@@ -13,15 +13,19 @@ import statistics
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
 
+from pointsman.control.policy_file import default_policy
 from pointsman.lab.app_id import app_id
 from pointsman.lab.simulator import Simulator
 from pointsman.policy.compile import compile_policy
+from pointsman.policy.decision import Decision
+from pointsman.policy.index import Index
 from pointsman.policy.load import parse_policy
-from pointsman.policy.match import Connection, evaluate
-from pointsman.policy.rules import Detected, Protocol
+from pointsman.policy.match import UNKNOWN, Connection, evaluate, match_rule, possible
+from pointsman.policy.rules import Detected, Policy, Protocol
 from pointsman.policy.sight import Sight
 from pointsman.system import fwpm
 
@@ -139,12 +143,31 @@ def rules(rounds: int) -> None:
         frozenset(),
         frozenset(),
     )
-    report(
-        "evaluate a connection that no rule matches",
-        measure(lambda: evaluate(policy, last), rounds),
-        plain,
-        "tomllib.loads",
-    )
+    evaluations(policy, last, rounds, f"{RULES:,} rules")
+    evaluations(default_policy(), last, rounds, "the built-in policy")
+
+
+def evaluations(policy: Policy, connection: Connection, rounds: int, name: str) -> None:
+    """By the index, against asking every rule."""
+    building = measure(lambda: Index.of(policy.rules), rounds)
+    evaluate(policy, connection)
+    repeated = range(200)
+
+    def by_asking_all() -> bool:
+        return any(match_rule(rule, connection) for rule in policy.rules)
+
+    plain = measure(lambda: [by_asking_all() for _ in range(20)], rounds) / 20
+    report(f"make the index of {name}, once", building, plain, "asking every rule once")
+    by_index = measure(lambda: [evaluate(policy, connection) for _ in repeated], rounds) / len(repeated)
+    report(f"evaluate a connection that none of {name} matches", by_index, plain, "asking every rule")
+    asked = replace(connection, host=UNKNOWN, detected=UNKNOWN)
+
+    def possible_by_asking_all() -> list[Decision]:
+        return [Decision(rule.action, rule) for rule in policy.rules if match_rule(rule, asked) is not False]
+
+    plain = measure(lambda: [possible_by_asking_all() for _ in range(20)], rounds) / 20
+    by_index = measure(lambda: [possible(policy, asked) for _ in repeated], rounds) / len(repeated)
+    report(f"what is possible of {name} while the host is unknown", by_index, plain, "asking every rule")
 
 
 def measure(work: Callable[[], object], rounds: int) -> float:
@@ -165,7 +188,8 @@ def report(what: str, seconds: float, against: float, name: str) -> None:
         if seconds >= 1e-3
         else f"{seconds * 1e6:.2f} us"
     )
-    print(f"{what:<62} {shown:>10}   {seconds / against:8.1f} x {name}")
+    ratio = seconds / against
+    print(f"{what:<66} {shown:>10}   {ratio:8.{1 if ratio >= 0.1 else 5}f} x {name}")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ uint32_t sim_user_transaction_commit(HANDLE engine);
 uint32_t sim_user_transaction_abort(HANDLE engine);
 uint32_t sim_user_filter_add(HANDLE engine, const FWPM_FILTER0* filter, uint64_t* id);
 uint32_t sim_user_filter_delete(HANDLE engine, uint64_t id);
+uint32_t sim_user_filter_delete_by_key(HANDLE engine, const GUID* key);
+uint32_t sim_user_provider_add(HANDLE engine, const FWPM_PROVIDER0* provider);
+uint32_t sim_user_provider_delete_by_key(HANDLE engine, const GUID* key);
+uint32_t sim_user_sublayer_add(HANDLE engine, const FWPM_SUBLAYER0* sublayer);
+uint32_t sim_user_sublayer_delete_by_key(HANDLE engine, const GUID* key);
 uint32_t sim_user_filter_subscribe(HANDLE engine, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change);
 uint32_t sim_user_filter_unsubscribe(HANDLE engine, HANDLE change);
 int sim_filter_effective_weight(uint64_t id, uint64_t* weight); // 0: no such filter

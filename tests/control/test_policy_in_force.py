@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.control.policy_file import load_policy
+from pointsman.control.policy_file import MAX_SIZE, load_policy
 from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
+from pointsman.errors import PointsmanError
 from pointsman.policy.decision import Action
 from pointsman.policy.rules import Policy
 from pointsman.system.interface import DriverError
@@ -87,7 +88,16 @@ def test_a_changed_file_swaps_all_filters_in_one_transaction_and_then_the_proxys
     assert {one.context >> 32 for one in rig.engine.filters} == {rig.registration.number}
 
 
-@pytest.mark.parametrize("bad", ["", 'default = "x"', "\0", '[[rule]]\nhost = "file:none"\naction = "block"'])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "", 'default = "x"', "default = 1", "\0", '[[rule]]\nhost = "file:none"\naction = "block"',
+        "#" * (MAX_SIZE + 1),
+        '[[rule]]\nnet = "10.0.0.1/8"\naction = "block"', '[groups.hosts]\na = "@a"', "port = " + "9" * 5000,
+        '[[rule]]\nname = "a"\naction = "block"\n[[rule]]\nname = "a"\naction = "block"',
+    ],
+    ids=["empty", "value", "type", "nul", "no list", "large", "network", "circle", "digits", "name twice"],
+)  # fmt: skip
 def test_a_bad_file_changes_nothing_and_says_why_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str
 ) -> None:
@@ -134,6 +144,31 @@ def test_if_the_engine_refuses_kernel_and_proxy_keep_the_same_policy_and_it_is_t
     rig.look(1)
     assert [policy.default for policy in rig.used] == [Action.INSPECT, Action.DIRECT]
     assert rig.engine.filters == []
+
+
+def test_a_path_that_the_system_cannot_name_changes_nothing_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, 'default = "inspect"')
+    plain = rig.system.app_id
+
+    def app_id(path: str) -> bytes:
+        if path.startswith("Q:"):
+            raise PointsmanError("no such drive", code="PM207", seen=path, effect="none", do="nothing")
+        return plain(path)
+
+    monkeypatch.setattr(rig.system, "app_id", app_id)
+    rig.write('default = "direct"\n[[rule]]\napp = \'Q:\\a.exe\'\naction = "block"')
+    rig.look(5)
+    assert [policy.default for policy in rig.used] == [Action.INSPECT]
+    assert len([one for one in caplog.messages if "PM207" in one]) == 1
+
+    rig.write('default = "relay"\n[[rule]]\napp = "a.exe"\naction = "block"')
+    rig.system.processes.programs = {"Q:\\a.exe", "C:\\a.exe"}
+    rig.look()
+    assert rig.used[-1].default is Action.RELAY
+    apps = {one.value for item in rig.engine.filters for one in item.conditions if one.field is Field.APP_ID}
+    assert apps == {plain("C:\\a.exe")}
 
 
 def test_a_rule_with_a_time_comes_and_goes(tmp_path: Path) -> None:

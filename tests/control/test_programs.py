@@ -7,7 +7,7 @@ import struct
 from pointsman.control.programs import Programs
 from pointsman.system.interface import DriverError
 from pointsman.testing.system import INVALID_PARAMETER, FakeDriver, FakeSystem
-from pointsman.wire.abi import ABI_VERSION, EVENT_BATCH, EVENTS_SIZE, EventKind, Ioctl
+from pointsman.wire.abi import ABI_VERSION, APP_ID_MAX, EVENT_BATCH, EVENTS_SIZE, EventKind, Flag, Ioctl
 
 EVENT = struct.Struct("<QQIIIIQIIBBHHH16sIIH6x416s8x")
 HEAD = struct.Struct("<IIQQII")
@@ -34,8 +34,9 @@ class EventDriver(FakeDriver):
         return HEAD.pack(size, ABI_VERSION, first + len(batch), 0, len(batch), 0) + events
 
     def _event(self, number: int, kind: EventKind, path: str) -> bytes:
-        image = path.encode("utf-16-le")
-        return EVENT.pack(number, 0, kind, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, b"", 1, 0, len(image), image)
+        image = path.encode("utf-16-le")[:APP_ID_MAX]
+        flags = Flag.APP_ID_TRUNCATED if len(path) > APP_ID_MAX // 2 else 0
+        return EVENT.pack(number, 0, kind, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, flags, b"", 1, 0, len(image), image)
 
 
 def rig() -> tuple[FakeSystem, EventDriver, Programs]:
@@ -82,3 +83,13 @@ def test_programs_that_have_ended_are_forgotten_when_there_are_too_many() -> Non
     programs.refresh()
 
     assert programs.known == {"/usr/bin/old"}
+
+
+def test_a_program_with_a_long_path_is_known_by_all_of_it() -> None:
+    system, driver, programs = rig()
+    path = "/" + "d" * 250 + "/app"
+    system.processes.images = {7: path}
+    driver.started = [(EventKind.PROCESS_STARTED, path)]
+    programs.refresh()
+
+    assert path in programs.known

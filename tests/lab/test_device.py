@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from pointsman.errors import PointsmanError
 from pointsman.lab.app_id import app_id, image_path, nt_path
-from pointsman.lab.device import HEADER, MAX_REQUEST, Op, decode_filters, encode_filters
+from pointsman.lab.device import HEADER, MAX_REQUEST, Op, decode_filters, decode_native, encode_filters, encode_native
 from pointsman.lab.system import LabSystem
-from pointsman.wire.filters import Condition, Field, Filter, Layer
+from pointsman.wire.filters import Condition, Field, Filter, Layer, NativeFilter
 
 from .world import TIMEOUT, open_lab
 
@@ -38,6 +38,19 @@ filters = st.builds(
 @given(st.lists(filters, max_size=5))
 def test_filters_arrive_as_they_were_sent(sent: list[Filter]) -> None:
     assert decode_filters(encode_filters(sent)) == sent
+
+
+@given(
+    st.lists(
+        st.builds(
+            NativeFilter, st.text(max_size=20), st.sampled_from(Layer), numbers, st.booleans(),
+            st.lists(conditions).map(tuple),
+        ),
+        max_size=5,
+    )
+)  # fmt: skip
+def test_native_filters_arrive_as_they_were_sent(sent: list[NativeFilter]) -> None:
+    assert decode_native(encode_native(sent)) == sent
 
 
 @given(st.binary(max_size=100))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,5 +122,89 @@ def test_a_reload_blocks_new_connections_and_leaves_open_ones_alone(tmp_path: Pa
             await proxy.stop()
         assert any(flow.verdict is Verdict.BLOCK for flow in lab.flows)
         assert any(record.rule == "default" and record.error is None for record in lab.records)
+
+    asyncio.run(scenario())
+
+
+DIAL = 'exec 3<>"/dev/tcp/$0/7" && echo x >&3 && read -r -u 3 word && test "$word" = x'
+
+
+def test_without_the_proxy_a_closed_rule_blocks_and_others_go_direct_until_it_is_removed(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    assert bash is not None, "this test needs bash: a program that is not the proxy's own"
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        f'default = "direct"\n[[rule]]\nname = "never without"\napp = \'{os.path.realpath(bash)}\'\nnet = "{ECHO}"\n'
+        'action = "relay"\non_failure = "closed"\n'
+    )
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        lab = Lab(policy, server.sockets[0].getsockname()[1])
+        async with server, lab.session as session:
+
+            async def run(*command: str) -> tuple[int, str]:
+                program = await session.machine.spawn(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+                assert program.stdout is not None
+                with program.stdout as output:
+                    text = await asyncio.to_thread(output.read)
+                return await asyncio.wait_for(program.wait(), TIMEOUT), text.decode()
+
+            async def closed(*words: str) -> str:
+                status, text = await run(sys.executable, "-m", "pointsman", "policy", "closed", *words)
+                assert status == 0, text
+                return text
+
+            async def dial(address: str) -> bool:
+                status, _ = await run(bash, "-c", DIAL, address)
+                return status == 0
+
+            proxy = await session.start_proxy()
+            assert "4 filters installed" in await closed("install", str(policy))
+            assert await dial(ECHO)
+            proxy.process.send_signal(signal.SIGKILL)
+            await asyncio.wait_for(proxy.ended(), TIMEOUT)
+
+            assert not await dial(ECHO), "the rule is closed"
+            assert await dial("203.0.113.11"), "no rule is about this one"
+            assert await lab.connect(ECHO) == 0, "the rule is not about this program"
+            assert "BLOCK   AUTH_CONNECT_V4  never without: closed" in await closed("list")
+
+            assert await closed("remove") == "4 filters removed\n"
+            assert await dial(ECHO), "the network is back"
+            assert await closed("list") == "none is installed\n"
+        verdicts = [flow.verdict for flow in lab.flows if flow.app == os.path.realpath(bash)]
+        assert verdicts[0] is Verdict.REDIRECT and Verdict.REDIRECT not in verdicts[1:]
+
+    asyncio.run(scenario())
+
+
+def test_a_program_with_a_path_longer_than_the_drivers_record_is_known_to_the_proxy(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    assert bash is not None, "this test needs bash: it is copied to a place with a long path"
+    folder = tmp_path / ("d" * 200) / ("e" * 200)
+    folder.mkdir(parents=True)
+    program = shutil.copy(bash, folder / "deepest")
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'default = "block"\n'
+        f'[[rule]]\nname = "by path"\nnet = "203.0.113.10"\napp = \'{program}\'\naction = "relay"\n'
+        '[[rule]]\nname = "by name"\nnet = "203.0.113.11"\napp = "deepest"\naction = "relay"\n'
+    )
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        lab = Lab(policy, server.sockets[0].getsockname()[1])
+        async with server, lab.session as session:
+            proxy = await session.start_proxy()
+            for address in ("203.0.113.10", "203.0.113.11"):
+                one = await session.machine.spawn([str(program), "-c", DIAL, address], stdin=subprocess.DEVNULL)
+                assert await asyncio.wait_for(one.wait(), TIMEOUT) == 0, address
+            await proxy.stop()
+        assert [(record.rule, record.app) for record in lab.records] == [
+            ("by path", str(program).lower()), ("by name", str(program).lower()),
+        ]  # fmt: skip
 
     asyncio.run(scenario())

@@ -88,7 +88,7 @@ def test_a_wrong_fact_would_be_caught(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["FWP_BYTE_BLOB", "FWP_V4_ADDR_AND_MASK", "FWP_V6_ADDR_AND_MASK", "FWP_VALUE0", "FWP_RANGE0", "FWPM_DISPLAY_DATA0",
-     "FWPM_SESSION0", "FWPM_FILTER_CONDITION0", "FWPM_ACTION0", "FWPM_FILTER0"],
+     "FWPM_SESSION0", "FWPM_FILTER_CONDITION0", "FWPM_ACTION0", "FWPM_FILTER0", "FWPM_PROVIDER0", "FWPM_SUBLAYER0"],
 )  # fmt: skip
 def test_the_ctypes_structures_have_the_layout_of_windows(name: str) -> None:
     cls = getattr(fwpm, name)

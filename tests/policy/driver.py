@@ -10,8 +10,11 @@ from pointsman.lab.simulator import ConnectRequest, Knobs, Simulator
 from pointsman.policy.match import Connection
 from pointsman.policy.situation import Situation, Whose
 from pointsman.policy.tables import Address
+from pointsman.system.program_path import program_path
+from pointsman.testing.system import FakeSystem
 from pointsman.wire.abi import REGISTERED_SIZE, Endpoints, Ioctl, Verdict, decode_registered, register_request
 from pointsman.wire.filters import Filter
+from pointsman.wire.redirect_context import decode_redirect_context
 
 PROXY, APP, SYSTEM = 4000, 5000, 4
 IS_RAW_ENDPOINT = 0x10
@@ -25,6 +28,21 @@ def app_id(path: str) -> bytes:
     return (path.lower().replace("/", "\\") + "\0").encode("utf-16-le")
 
 
+class OneProcess(FakeSystem):
+    """A system on which the program at `path` runs as whatever process is asked for."""
+
+    def __init__(self, path: str | None) -> None:
+        super().__init__()
+        if path is not None:
+            self.processes.images = dict.fromkeys((PROXY, APP, SYSTEM), path)
+
+    def app_id(self, path: str) -> bytes:
+        return app_id(path)
+
+    def image_path(self, app_id: bytes) -> str:
+        return app_id.decode("utf-16-le").rstrip("\0").replace("\\", "/")
+
+
 @dataclass
 class Driver:
     """Context manager: a booted kernel under the given knobs."""
@@ -32,6 +50,8 @@ class Driver:
     knobs: Knobs
     _filters: list[int] = field(default_factory=list)
     _endpoint: int = 0
+    program: str | None = None
+    """As the proxy sees it: of the connection that was redirected last."""
 
     def __enter__(self) -> Driver:
         self.simulator = Simulator(knobs=self.knobs)
@@ -74,6 +94,9 @@ class Driver:
             )
         )
         if outcome.flow:
+            context = self.simulator.redirect_context(outcome.flow)
+            assert context is not None
+            self.program = program_path(OneProcess(connection.app), decode_redirect_context(context))
             self.simulator.close_flow(outcome.flow)
         if outcome.blocked:
             return Verdict.BLOCK
@@ -86,4 +109,4 @@ class Driver:
 def seeds() -> list[int]:
     """What the fast loop starts from: fixed ones, and those in POINTSMAN_POLICY_SEEDS (comma-separated)."""
     extra = [int(seed) for seed in os.environ.get("POINTSMAN_POLICY_SEEDS", "").split(",") if seed]
-    return [1, 2, 3, 4, 5, 6, 7, *extra]
+    return [1, 2, 3, 4, 5, 6, 7, 8, 9, *extra]

@@ -18,8 +18,10 @@ from pointsman.policy.situation import Situation, Whose
 from pointsman.policy.tables import HostSet, NetworkSet
 
 T = TypeVar("T")
-APPS = ("/usr/bin/a", "/usr/bin/b", "/opt/v1/a", "/opt/v2/c", "/usr/lib/d")
-APP_PATTERNS = ("/usr/bin/a", "/usr/bin/b", "/USR/bin/B", "a", "c", "/opt/*/a", "/usr/**", "?")
+LONG = "/opt/" + "d" * 250 + "/a"
+"""Longer than what the driver keeps of a path."""
+APPS = ("/usr/bin/a", "/usr/bin/b", "/opt/v1/a", "/opt/v2/c", "/usr/lib/d", LONG)
+APP_PATTERNS = ("/usr/bin/a", "/usr/bin/b", "/USR/bin/B", "a", "c", "/opt/*/a", "/usr/**", "?", LONG)
 NETWORKS = (
     *("0.0.0.0/0", "203.0.113.0/24", "203.0.113.7/32", "198.51.100.0/25", "10.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4"),
     *("::/0", "2001:db8::/32", "2001:db8::1/128", "fe80::/10", "::ffff:203.0.113.0/120", "2000::/3"),

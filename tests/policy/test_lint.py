@@ -39,7 +39,11 @@ def codes(text: str) -> list[tuple[str, int]]:
         ('[[rule]]\nnet = "0.0.0.0/0"\naction = "inspect"', []),
         ('[[rule]]\nnet = "127.0.0.0/8"\naction = "block"', [("never", 1)]),
         ('[[rule]]\nport = 1\naction = "intercept"', [("intercept", 1)]),
-        ('[[rule]]\nport = 1\naction = "relay"\non_failure = "closed"', [("closed", 1)]),
+        ('[[rule]]\nport = 1\naction = "relay"\non_failure = "closed"', []),
+        ("[[rule]]\napp = '/usr/bin/a'\naction = \"relay\"\non_failure = \"closed\"", []),
+        ('[[rule]]\napp = "a.exe"\naction = "relay"\non_failure = "closed"', [("closed", 1)]),
+        (('[[rule]]\napp = "a.exe"\naction = "direct"\n[[rule]]\nport = 1\naction = "relay"\n'
+          'on_failure = "closed"'), [("closed", 4)]),
         ('[[rule]]\npath = "/a"\naction = "relay"', [("http", 1)]),
         ('[upstreams]\nu = "http://x:1"\n[[rule]]\naction = "upstream"\nupstream = "u"', [("upstream", 3)]),
     ],

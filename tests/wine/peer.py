@@ -16,6 +16,7 @@ import pickle
 import queue
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import traceback
@@ -29,15 +30,17 @@ from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.policy.load import parse_policy
 from pointsman.server.limits import Counters
+from pointsman.system.windows._advapi32 import SERVICE_QUERY_STATUS
 from pointsman.system.windows._kernel32 import GENERIC_READ, OPEN_EXISTING, CreateFileW
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
 from pointsman.system.windows.redirect_context import WindowsRedirects
-from pointsman.system.windows.service_manager import DriverService, ServiceManager, ServiceStatus
+from pointsman.system.windows.service_manager import DriverService, ServiceManager, ServiceStatus, _status
 from pointsman.system.windows.system import WindowsSystem
 from pointsman.wire import abi
 from pointsman.wire.filters import Filter
+from pointsman.wire.process_facts import ProcessFacts
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
 
 OpenProcess = Function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD, check=nonzero)
@@ -89,6 +92,7 @@ class Peer:
         self._registration: Registration | None = None
         self._proxy: threading.Thread | None = None
         self._ready: Ready | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def about(self) -> tuple[int, str, int]:
         """Process id, what Python says it is, and when this process began (100 ns since 1601)."""
@@ -100,6 +104,10 @@ class Peer:
 
     def reset(self) -> None:
         """Everything closed, as in a process that has just started."""
+        for child in self._children:
+            child.kill()
+            child.wait()
+        self._children.clear()
         if self._proxy is not None and self._proxy.is_alive():
             self.stop_proxy()
         if self._held is not None:
@@ -307,6 +315,47 @@ class Peer:
             with socket.socket() as upstream:
                 redirects.apply_records(upstream, b"opaque")
         return context, records, redirects.refused_records
+
+    # ---- processes ----
+
+    def facts(self, pid: int) -> ProcessFacts | None:
+        return WindowsSystem().processes.facts(pid)
+
+    def image(self, pid: int, start: int) -> str | None:
+        return WindowsSystem().processes.image(pid, start)
+
+    def running(self) -> frozenset[str]:
+        return WindowsSystem().processes.running()
+
+    def sid_of(self, user: str) -> str | None:
+        return WindowsSystem().processes.sid_of(user)
+
+    def services_of(self, name: str) -> tuple[int, frozenset[str]]:
+        """The process of a running service, and the services in it."""
+        with ServiceManager() as manager, manager._opened(name, SERVICE_QUERY_STATUS, "") as it:
+            pid: int = _status(it).dwProcessId
+        facts = WindowsSystem().processes.facts(pid)
+        assert facts is not None
+        return pid, facts.services
+
+    def bear(self, program: str) -> int:
+        """A child that runs `program`, a Python text, until `reset`; its number."""
+        child = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._children.append(child)
+        return child.pid
+
+    def heard(self) -> str:
+        """A line that the last child has printed."""
+        output = self._children[-1].stdout
+        assert output is not None
+        return output.readline().decode().strip()
+
+    def bury(self) -> None:
+        child = self._children.pop()
+        child.kill()
+        child.wait()
 
     # ---- the simulator (simwfp/wine/test_device.h) ----
 

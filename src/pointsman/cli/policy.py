@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from pointsman.cli import options
+from pointsman.cli.policy_closed import closed
 from pointsman.control.policy_file import default_policy_text, load_policy, load_policy_or_default, read_cases
 from pointsman.errors import Exit
 from pointsman.policy.cases import Case, parse_cases
@@ -29,6 +31,9 @@ _file = click.argument("file", type=options.PATH, required=False)
 @click.group(short_help="check, explain and test a policy")
 def policy() -> None:
     """Look at a policy without running it.  Where FILE is not given it is the built-in policy."""
+
+
+policy.add_command(closed)
 
 
 @policy.command()
@@ -62,12 +67,13 @@ def filters(file: Path | None, running: tuple[str, ...]) -> None:
 
     Exit status: 0; 3 the policy cannot be used.
     """
-    loaded = active_at(load_policy_or_default(file), minute_of_week())
+    whole = load_policy_or_default(file)
+    loaded = active_at(whole, minute_of_week())
     sight = Sight(app_bytes, frozenset(running), _any_sid if sys.platform == "win32" else None)
     compiled = compile_policy(loaded, 1, sight)
     lines = {rule.id: rule.line for rule in loaded.rules}
     click.echo(describe_filters(compiled, app_text, lambda rule_id: lines.get(rule_id, 0)))
-    persistent = persistent_filters(loaded, sight)
+    persistent = persistent_filters(whole, replace(sight, running=frozenset()))
     if persistent:
         click.echo(describe_native(persistent, app_text))
 

@@ -17,7 +17,7 @@ from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
 from pointsman.errors import Exit, PointsmanError
-from pointsman.system.interface import System
+from pointsman.system.interface import Processes, System
 
 
 @click.command(short_help="run the proxy in the foreground")
@@ -110,3 +110,14 @@ def choose_system(source: str = "driver") -> System:
         do="`pointsman lab -- COMMAND` starts a driver, a proxy and a program on Linux",
         status=Exit.DRIVER_MISSING,
     )
+
+
+def choose_processes() -> Processes:
+    """What runs on this machine, with or without a driver."""
+    if sys.platform == "win32":
+        from pointsman.system.windows.processes import WindowsProcesses
+
+        return WindowsProcesses()
+    from pointsman.lab.process_facts import LabProcesses
+
+    return LabProcesses()

@@ -18,6 +18,7 @@ from pointsman.control.policy_file import load_policy
 from pointsman.control.programs import Programs
 from pointsman.control.registration import Registration
 from pointsman.errors import PointsmanError
+from pointsman.policy.index import index_of
 from pointsman.policy.rules import DAY, Policy, active_at
 from pointsman.system.interface import DriverError, System
 
@@ -45,6 +46,7 @@ class PolicyInForce:
         self._use: Callable[[Policy], None] = lambda _: None
         self._in_force: tuple[Policy, frozenset[str]] | None = None
         self._loaded = self._last_seen = self._stamps()
+        self._refusal = ""
         self.reloads = 0
         self.refused_reloads = 0
 
@@ -90,12 +92,15 @@ class PolicyInForce:
     async def _swap(self, wanted: tuple[Policy, frozenset[str]]) -> None:
         policy, programs = wanted
         try:
+            await asyncio.to_thread(index_of, policy)  # thousands of rules take longer than a connection should wait
             await self._registration.swap(policy, programs)
-        except DriverError as error:
+        except (DriverError, PointsmanError) as error:
             # Left as it is, and tried again at the next look: kernel and proxy must not go by different policies.
-            _log.warning("the filter engine refused the new filters, the old ones stand: %s", error)
+            if str(error) != self._refusal:
+                _log.warning("the new filters cannot be installed, the old ones stand: %s", error)
+            self._refusal = str(error)
             return
-        self._in_force = wanted
+        self._in_force, self._refusal = wanted, ""
         self._use(policy)
 
     def _wanted(self) -> tuple[Policy, frozenset[str]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 
+from pointsman.errors import PointsmanError
 from pointsman.system.interface import Driver, DriverError, System
+from pointsman.system.program_path import program_path
 from pointsman.wire.abi import EVENT_BATCH, EVENTS_SIZE, AbiError, EventKind, Ioctl, decode_events, events_request
 
 MAX_PROGRAMS = 1024  # beyond, those that have ended are forgotten
@@ -32,7 +34,7 @@ class Programs:
     def refresh(self) -> None:
         """Take note of what has started since the last call; it never raises for what the driver says."""
         if self._driver is None or len(self._known) > MAX_PROGRAMS:
-            self._known = set(self._system.processes.running())
+            self._known = set(filter(self._has_app_id, self._system.processes.running()))
         try:
             if self._driver is None:
                 self._driver = self._system.open_driver()
@@ -54,7 +56,16 @@ class Programs:
             events = decode_events(driver.control(Ioctl.READ_EVENTS, events_request(self._next), EVENTS_SIZE))
             self._next = events.next_sequence
             for event in events.events:
-                if event.kind == EventKind.PROCESS_STARTED and event.app_id:
-                    self._known.add(self._system.image_path(event.app_id))
+                path = program_path(self._system, event) if event.kind == EventKind.PROCESS_STARTED else None
+                if path is not None and self._has_app_id(path):
+                    self._known.add(path)
             if len(events.events) < EVENT_BATCH:
                 return
+
+    def _has_app_id(self, path: str) -> bool:
+        """One without a drive cannot be told to the kernel: its connections go to the proxy, as unknown ones do."""
+        try:
+            self._system.app_id(path)
+        except PointsmanError:
+            return False
+        return True

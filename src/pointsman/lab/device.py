@@ -21,7 +21,7 @@ import msgspec
 from pointsman.errors import PointsmanError
 from pointsman.lab.sockaddr import Endpoint
 from pointsman.system.interface import DriverError
-from pointsman.wire.filters import Condition, Field, Filter, Layer
+from pointsman.wire.filters import Condition, Field, Filter, InstalledFilter, Layer, NativeFilter
 
 ENVIRONMENT = "POINTSMAN_LAB"
 MAX_REQUEST = 16 << 20  # bytes: some 50,000 filters
@@ -46,6 +46,8 @@ class Op(IntEnum):
     REDIRECT_CONTEXT = 5
     REDIRECT_RECORDS = 6
     APPLY_RECORDS = 7
+    REPLACE_PERSISTENT = 8
+    LIST_PERSISTENT = 9
 
 
 class _Condition(msgspec.Struct, array_like=True):
@@ -62,6 +64,14 @@ class _Filter(msgspec.Struct, array_like=True):
     layer: Layer
     weight: int
     context: int
+    conditions: list[_Condition]
+
+
+class _Native(msgspec.Struct, array_like=True):
+    name: str
+    layer: Layer
+    weight: int
+    blocks: bool
     conditions: list[_Condition]
 
 
@@ -85,6 +95,29 @@ def decode_filters(data: bytes) -> list[Filter]:
         Filter(item.name, item.layer, item.weight, item.context, tuple(_decode(c) for c in item.conditions))
         for item in decoded
     ]
+
+
+def encode_native(filters: Sequence[NativeFilter]) -> bytes:
+    return msgspec.msgpack.encode(
+        [_Native(f.name, f.layer, f.weight, f.blocks, [_encode(c) for c in f.conditions]) for f in filters]
+    )
+
+
+def decode_native(data: bytes) -> list[NativeFilter]:
+    """Raises ValueError for anything that `encode_native` did not write."""
+    decoded = msgspec.msgpack.decode(data, type=list[_Native])
+    return [
+        NativeFilter(item.name, item.layer, item.weight, item.blocks, tuple(_decode(c) for c in item.conditions))
+        for item in decoded
+    ]
+
+
+def encode_installed(filters: Sequence[InstalledFilter]) -> bytes:
+    return msgspec.msgpack.encode(filters)
+
+
+def decode_installed(data: bytes) -> list[InstalledFilter]:
+    return msgspec.msgpack.decode(data, type=list[InstalledFilter])
 
 
 def encode_connection(peer: Endpoint, local: Endpoint) -> bytes:

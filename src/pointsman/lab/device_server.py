@@ -28,6 +28,8 @@ from pointsman.lab.device import (
     Op,
     decode_connection,
     decode_filters,
+    decode_native,
+    encode_installed,
 )
 from pointsman.lab.kernel import Kernel
 from pointsman.lab.sockaddr import Endpoint
@@ -142,6 +144,8 @@ class _Handle(asyncio.Protocol):
             Op.REDIRECT_CONTEXT: self._redirect_context,
             Op.REDIRECT_RECORDS: self._redirect_records,
             Op.APPLY_RECORDS: self._apply_records,
+            Op.REPLACE_PERSISTENT: self._replace_persistent,
+            Op.LIST_PERSISTENT: self._list_persistent,
         }
         operation = operations.get(op)
         if operation is None:
@@ -191,6 +195,13 @@ class _Handle(asyncio.Protocol):
         inode, flow = APPLY.unpack(payload)
         self._kernel.apply_records(inode, flow)
         return STATUS_SUCCESS, b""
+
+    def _replace_persistent(self, payload: bytes) -> Reply:
+        self._kernel.replace_persistent(self.pid, decode_native(payload))
+        return STATUS_SUCCESS, b""
+
+    def _list_persistent(self, _payload: bytes) -> Reply:
+        return STATUS_SUCCESS, encode_installed(self._kernel.persistent)
 
 
 def _ends(payload: bytes) -> tuple[Endpoint, Endpoint]:

@@ -8,13 +8,14 @@ connect that made it was recorded.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pointsman.lab.flows import KernelFlow, one_flow
 from pointsman.lab.processes import KnownProcess, Processes
 from pointsman.lab.simulator import ConnectOutcome, ConnectRequest, Simulator
 from pointsman.lab.sockaddr import Endpoint, unmapped
 from pointsman.wire.abi import EVENT_BATCH, EVENTS_SIZE, Event, Ioctl, decode_events, events_request
+from pointsman.wire.filters import InstalledFilter, NativeFilter
 
 MAX_FLOWS = 4096
 MAX_RECORDS = 4096
@@ -36,6 +37,7 @@ class Kernel:
         self._flows: dict[tuple[Endpoint, Endpoint], int] = {}
         self._records: dict[int, int] = {}
         self._next_event = 0
+        self._persistent: list[InstalledFilter] = []
         self.processes.of_pid(os.getpid())
         self._device = simulator.open_device(os.getpid())
 
@@ -83,6 +85,16 @@ class Kernel:
         if len(self._records) >= MAX_RECORDS:
             del self._records[next(iter(self._records))]
         self._records[inode] = flow
+
+    def replace_persistent(self, pid: int, filters: Sequence[NativeFilter]) -> None:
+        """Raises DriverError, and then nothing has changed."""
+        self.simulator.replace_persistent_filters(pid, len(self._persistent), filters)
+        self._persistent = [InstalledFilter(one.name, one.layer, one.blocks) for one in filters]
+
+    @property
+    def persistent(self) -> list[InstalledFilter]:
+        """The simulator keeps no names: who installs remembers them here, for as long as this machine is on."""
+        return list(self._persistent)
 
     def close(self) -> None:
         for flow in self._flows.values():

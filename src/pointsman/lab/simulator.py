@@ -14,9 +14,10 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from pointsman.system import fwpm
+from pointsman.system import fwpm_persistent as persistent
 from pointsman.system.interface import DriverError
 from pointsman.wire.abi import Address
-from pointsman.wire.filters import Filter
+from pointsman.wire.filters import Filter, NativeFilter
 
 LIBRARY = Path(__file__).parent / "_native" / "libpointsman_lab.so"
 READ_WRITE = 3
@@ -194,6 +195,46 @@ class Simulator:
     def close_engine(self, engine: int) -> None:
         self._lib.sim_user_engine_close(engine)
 
+    def replace_persistent_filters(self, pid: int, old: int, new: Sequence[NativeFilter]) -> None:
+        """Swap those that outlive sessions; `old`: how many there were.  Raises as `replace_filters`."""
+        engine, lib = ctypes.c_void_p(), self._lib
+        session = fwpm.static_session("pointsman closed")
+        _check("FwpmEngineOpen0", lib.sim_user_engine_open(pid, ctypes.byref(session.session), ctypes.byref(engine)))
+        try:
+            _check("FwpmTransactionBegin0", lib.sim_user_transaction_begin(engine, 0))
+            try:
+                if old:
+                    self._delete_persistent(engine, old)
+                if new:
+                    self._add_persistent(engine, new)
+                _check("FwpmTransactionCommit0", lib.sim_user_transaction_commit(engine))
+            except DriverError:
+                lib.sim_user_transaction_abort(engine)  # the first error is the one to report
+                raise
+        finally:
+            lib.sim_user_engine_close(engine)
+
+    def _delete_persistent(self, engine: ctypes.c_void_p, count: int) -> None:
+        lib = self._lib
+        for number in range(count):
+            key = persistent.filter_key(number)
+            _check("FwpmFilterDeleteByKey0", lib.sim_user_filter_delete_by_key(engine, ctypes.byref(key)))
+        key = persistent.sublayer_key()
+        _check("FwpmSubLayerDeleteByKey0", lib.sim_user_sublayer_delete_by_key(engine, ctypes.byref(key)))
+        key = persistent.provider_key()
+        _check("FwpmProviderDeleteByKey0", lib.sim_user_provider_delete_by_key(engine, ctypes.byref(key)))
+
+    def _add_persistent(self, engine: ctypes.c_void_p, new: Sequence[NativeFilter]) -> None:
+        lib = self._lib
+        provider, _provider_owns = persistent.build_provider()
+        sublayer, _sublayer_owns = persistent.build_sublayer()
+        _check("FwpmProviderAdd0", lib.sim_user_provider_add(engine, ctypes.byref(provider)))
+        _check("FwpmSubLayerAdd0", lib.sim_user_sublayer_add(engine, ctypes.byref(sublayer)))
+        for number, item in enumerate(new):
+            built = persistent.build_native_filter(item, number)
+            added = lib.sim_user_filter_add(engine, ctypes.byref(built.filter), ctypes.byref(ctypes.c_uint64()))
+            _check("FwpmFilterAdd0", added)
+
     # Connections.
 
     def connect(self, request: ConnectRequest) -> ConnectOutcome:
@@ -253,6 +294,11 @@ def _declare(lib: ctypes.CDLL) -> None:
         "sim_user_transaction_abort": (u32, (p,)),
         "sim_user_filter_add": (u32, (p, p, p)),
         "sim_user_filter_delete": (u32, (p, u64)),
+        "sim_user_filter_delete_by_key": (u32, (p, p)),
+        "sim_user_provider_add": (u32, (p, p)),
+        "sim_user_provider_delete_by_key": (u32, (p, p)),
+        "sim_user_sublayer_add": (u32, (p, p)),
+        "sim_user_sublayer_delete_by_key": (u32, (p, p)),
         "sim_connect": (None, (p, p)),
         "sim_flow_context": (u32, (u64, p, u32)),
         "sim_flow_close": (None, (u64,)),

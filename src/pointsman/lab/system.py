@@ -20,13 +20,15 @@ from pointsman.lab.device import (
     STATUS_NOT_FOUND,
     Handle,
     Op,
+    decode_installed,
     encode_connection,
     encode_filters,
+    encode_native,
 )
 from pointsman.lab.process_facts import LabProcesses
 from pointsman.lab.sockaddr import from_python
 from pointsman.system.interface import DriverError
-from pointsman.wire.filters import Filter
+from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 
 
 class LabDriver:
@@ -58,6 +60,26 @@ class LabFilterEngine:
 
     def close(self) -> None:
         self._handle.close()
+
+
+class LabPersistentFilters:
+    """Implements `interface.PersistentFilters`: they outlive every session, and end with the machine."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def replace(self, filters: Sequence[NativeFilter]) -> None:
+        self._call(Op.REPLACE_PERSISTENT, encode_native(filters))
+
+    def installed(self) -> list[InstalledFilter]:
+        return decode_installed(self._call(Op.LIST_PERSISTENT, b""))
+
+    def _call(self, op: Op, payload: bytes) -> bytes:
+        handle = Handle(self._path)
+        try:
+            return handle.call(op, payload)
+        finally:
+            handle.close()
 
 
 class LabRedirects:
@@ -106,6 +128,7 @@ class LabSystem:
             )  # fmt: skip
         self.redirects = LabRedirects(Handle(self._path))
         self.processes = LabProcesses()
+        self.persistent_filters = LabPersistentFilters(self._path)
 
     def open_driver(self) -> LabDriver:
         return LabDriver(Handle(self._path))

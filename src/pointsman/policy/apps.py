@@ -34,6 +34,10 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
     return re.compile(text, re.DOTALL)
 
 
+def is_glob(text: str) -> bool:
+    return _WILD.search(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class AppSet:
     """An empty set means that nobody asked for an app."""
@@ -53,7 +57,7 @@ class AppSet:
         globs: dict[str, None] = {}
         for pattern in patterns:
             plain = normal(pattern)
-            if _WILD.search(plain):
+            if is_glob(plain):
                 globs[plain] = None
             elif "/" in plain:
                 paths.setdefault(plain, pattern)

@@ -45,7 +45,7 @@ def describe_native(filters: list[NativeFilter], app_name: AppName) -> str:
     for one in sorted(filters, key=lambda one: (one.layer, -one.weight)):
         verdict = "BLOCK" if one.blocks else "PERMIT"
         rows.append(f"  {verdict:<8} {one.layer.name} {conditions(one.conditions, app_name)} ({one.name})")
-    return "\n".join(["persistent, for when no proxy runs (not installed by this version)", *rows])
+    return "\n".join(["persistent, for when no proxy runs (`pointsman policy closed install` installs them)", *rows])
 
 
 def conditions(listed: tuple[Condition, ...], app_name: AppName) -> str:

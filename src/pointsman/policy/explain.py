@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from pointsman.policy.apps import AppSet, glob_pattern, normal
 from pointsman.policy.decision import Action
 from pointsman.policy.match import Connection, match_rule
 from pointsman.policy.outcome import Outcome
@@ -27,6 +28,8 @@ class NearMiss:
     key: str
     wants: str
     found: str
+    if_from: str | None = None
+    """Where a program whose place nobody knows would have to lie for the rule to match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,21 @@ def near_misses(policy: Policy, connection: Connection, applied: Rule | None) ->
             continue
         key = {"ports": "port", "detected": "protocol"}.get(failing[0], failing[0])
         wants, seen = wants_of(rule, failing[0]), seen_of(connection, failing[0])
-        found.append((len(keys), NearMiss(rule.label, rule.line, rule.action.value, key, wants, seen)))
+        place = place_for(rule.app, connection.app) if key == "app" else None
+        miss = NearMiss(rule.label, rule.line, rule.action.value, key, wants, seen, place)
+        found.append((len(keys) + (len(_KEYS) if place else 0), miss))
     found.sort(key=lambda one: -one[0])  # stable: among equals the order of the file
     return [miss for _, miss in found[:MAX_NEAR_MISSES]]
+
+
+def place_for(wanted: AppSet, app: str | None) -> str | None:
+    """The path or glob that matches a program of this mere name, if it lies there."""
+    if app is None or "/" in normal(app):
+        return None
+    for path in (*wanted.paths, *wanted.globs):
+        if glob_pattern(normal(path).rpartition("/")[2]).fullmatch(normal(app)):
+            return path
+    return None
 
 
 def _asked_keys(rule: Rule) -> list[str]:
@@ -157,7 +172,8 @@ def readable(one: Explanation) -> str:
     rows.append(f"  rule:    {one.rule} ({where})")
     rows.append(f"  decides: the {one.decided_by}; the kernel: {one.kernel}")
     for miss in one.near_misses:
-        rows.append(
-            f"  near:    line {miss.line}, {miss.rule} ({miss.action}): {miss.key} is {miss.found}, wanted {miss.wants}"
-        )
+        why = f"{miss.key} is {miss.found}, wanted {miss.wants}"
+        if miss.if_from is not None:
+            why = f"would match if it ran from {miss.if_from}"
+        rows.append(f"  near:    line {miss.line}, {miss.rule} ({miss.action}): {why}")
     return "\n".join(rows)

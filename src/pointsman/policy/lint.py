@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from pointsman.policy.apps import AppSet, glob_pattern, normal
 from pointsman.policy.decision import Action
-from pointsman.policy.rules import OnFailure, Policy, Protocol, Rule
-from pointsman.policy.sight import MAX_KERNEL_NETWORKS
+from pointsman.policy.persistent import obstacles
+from pointsman.policy.rules import Policy, Protocol, Rule
+from pointsman.policy.sight import MAX_KERNEL_NETWORKS, Sight
 from pointsman.policy.situation import destination_reason
 from pointsman.policy.tables import HostSet, NetworkSet
 from pointsman.wire.abi import REASON_TEXT, Reason
@@ -33,6 +34,8 @@ def lint(policy: Policy) -> list[Finding]:
     found: list[Finding] = []
     everything = [rule for rule in policy.rules if _matches_everything(rule)]
     few = len(policy.rules) <= MAX_SHADOW_RULES
+    # As on a system that can ask for users: whether this one can is said when the filters are installed.
+    unclosed = {rule.id: why for rule, why in obstacles(policy, Sight(str.encode, sid_of=lambda _: "S-1-1-0"))}
     for place, rule in enumerate(policy.rules):
         earlier = policy.rules[:place] if few else [one for one in everything if one.id < rule.id]
         shadow = next((one for one in earlier if covers(one, rule)), None)
@@ -40,6 +43,9 @@ def lint(policy: Policy) -> list[Finding]:
             text = f'"{rule.label}" never applies: "{shadow.label}" in line {shadow.line} matches all that it matches'
             found.append(Finding("shadowed", rule.line, text))
         found += [Finding(code, rule.line, f'"{rule.label}" {text}') for code, text in _of_rule(rule)]
+        if rule.id in unclosed:
+            text = f'"{rule.label}" cannot be installed to fail closed: {unclosed[rule.id]}'
+            found.append(Finding("closed", rule.line, text))
     return found
 
 
@@ -73,8 +79,6 @@ def _of_what_is_missing(rule: Rule) -> Iterator[tuple[str, str]]:
         yield "intercept", "intercepts: nothing can change traffic yet, so it does the same as inspect"
     if rule.action is Action.UPSTREAM:
         yield "upstream", "goes through an upstream proxy, which this version cannot: its connections are refused"
-    if rule.on_failure is OnFailure.CLOSED:
-        yield "closed", "fails closed: this version shows the persistent filters for that, and does not install them"
     if rule.method or rule.path:
         yield "http", "asks for method or path: they are seen in clear HTTP alone, of the first request of a connection"
 

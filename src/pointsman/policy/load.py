@@ -76,9 +76,11 @@ class _Loader:
         self.lines = Lines(text)
         try:
             table = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of over 4300 digits
             found = re.search(r"\s*\(at line (\d+), column (\d+)\)", str(error))
-            line = int(found[1]) if found else max(1, text.count("\n"))
+            long = None if found else re.search(r"[\d_]{4300}", text)
+            end = long.start() if long else len(text.rstrip())
+            line = int(found[1]) if found else text.count("\n", 0, end) + 1
             message = str(error)[: found.start()] if found else str(error)
             self._error(line, f"not TOML: {message}" + (f" (column {found[2]})" if found else ""))
             raise self._failure() from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import ip_network
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 from pointsman.policy.rules import DAY, Window
@@ -21,6 +22,7 @@ _LONGEST_QUOTE = 60  # characters of a found value that an error repeats
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[\\/]|\\|\*\*[\\/]")
 _NAME = re.compile(r"[^\\/:\"<>|\x00-\x1f]{1,255}")
 _PATH = re.compile(r"[/*][^?#]*")
+_KEPT = frozenset("ßς")
 _DAYS = re.compile(r"([a-z]{3})(?:-([a-z]{3}))?")
 _TIME = re.compile(r"(?:([a-z]{3}(?:-[a-z]{3})?(?:,[a-z]{3}(?:-[a-z]{3})?)*)\s*)?(?:(\d\d):(\d\d)-(\d\d):(\d\d))?")
 
@@ -52,6 +54,21 @@ def network(value: object) -> Network:
         raise ValueError(f'the network without host bits, "{whole}"') from None
 
 
+def _a_labels(name: str) -> str:
+    """Python's codec is IDNA 2003, which makes `ss` of `ß` and `σ` of a final `ς`; browsers keep both letters
+    (UTS #46, nontransitional processing).  Raises UnicodeError."""
+    labels = []
+    for label in name.replace("\u3002", ".").split("."):
+        plain = normalize("NFKC", label.replace("ẞ", "ß").lower())
+        if set(plain) & _KEPT:
+            # The codec judges the rest of the letters: it refuses what may not stand in a name.
+            "".join("s" if letter in _KEPT else letter for letter in plain).encode("idna")
+            labels.append("xn--" + plain.encode("punycode").decode("ascii"))
+        else:
+            labels.append(label.encode("idna").decode("ascii"))
+    return ".".join(labels)
+
+
 def ports(value: object) -> tuple[int, int]:
     first, last = 0, 0
     if isinstance(value, int) and not isinstance(value, bool):
@@ -71,7 +88,7 @@ def host(value: object) -> str:
     star = "*." if value.startswith("*.") else ""
     plain = value.removeprefix("*.")
     try:
-        name = host_name(plain if plain.isascii() else plain.encode("idna").decode("ascii"))
+        name = host_name(plain if plain.isascii() else _a_labels(plain))
     except UnicodeError:
         name = None
     if name is None:

@@ -9,12 +9,15 @@ UDP never reaches the proxy, so nobody learns what is said on it: a rule that as
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from pointsman.policy.apps import glob_pattern
 from pointsman.policy.decision import Decision
+from pointsman.policy.index import Index, index_of
 from pointsman.policy.rules import Detected, Policy, Protocol, Rule
 from pointsman.policy.tables import Address
 
@@ -48,22 +51,40 @@ class Connection:
 
 def evaluate(policy: Policy, connection: Connection) -> Decision:
     """The decision, with what is unknown taken as "no"."""
-    for rule in policy.rules:
-        if match_rule(rule, connection) is True:
-            return Decision(rule.action, rule)
+    index = index_of(policy)
+    for place in _candidates(index, connection, wants_possible=False):
+        if match_rule(index.rules[place], connection) is True:
+            return index.decisions[place]
     return Decision(policy.default, None)
 
 
 def possible(policy: Policy, connection: Connection) -> tuple[Decision, ...]:
     """Every decision that may still fall, in order; exactly one if what is known settles it."""
-    found: list[Decision] = []
-    for rule in policy.rules:
-        match match_rule(rule, connection):
-            case True:
-                return (*found, Decision(rule.action, rule))
-            case None:
-                found.append(Decision(rule.action, rule))
-    return (*found, Decision(policy.default, None))
+    index = index_of(policy)
+    places: list[int] = []
+    last = Decision(policy.default, None)
+    end = len(index.rules)
+    for place in _candidates(index, connection, wants_possible=True):
+        matched = match_rule(index.rules[place], connection)
+        if matched is None:
+            places.append(place)
+        elif matched:
+            last, end = index.decisions[place], place
+            break
+    if isinstance(connection.host, Unknown) and connection.protocol is Protocol.TCP:
+        waiting = index.by_host_alone
+        places = sorted((*places, *waiting[: bisect_left(waiting, end)]))
+    return (*(index.decisions[place] for place in places), last)
+
+
+def _candidates(index: Index, connection: Connection, *, wants_possible: bool) -> Iterable[int]:
+    """Places of the rules to be asked.  UDP has no host."""
+    host = connection.host if connection.protocol is Protocol.TCP else None
+    is_unknown = isinstance(host, Unknown)
+    return index.candidates(
+        connection.app, connection.address, connection.port, None if isinstance(host, Unknown) else host,
+        is_host_unknown=wants_possible and is_unknown,
+    )  # fmt: skip
 
 
 def match_rule(rule: Rule, connection: Connection) -> bool | None:

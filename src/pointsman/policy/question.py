@@ -19,7 +19,10 @@ from pointsman.policy.tables import Address
 
 PROTOCOLS = ("tcp", "tls", "http", "udp", "quic")
 _DESTINATION = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<plain>[^\[\]]+?))(?::(?P<port>\d{1,5}))?")
+_NAMED = re.compile(r"(?P<name>[^:\[\]/%]+?)(?::(?P<port>\d{1,5}))?")
 DEFAULT_PORT = 443
+UNRESOLVED = ip_address("192.0.2.1")
+"""Stands for an address of the public Internet that nobody knows (TEST-NET-1, RFC 5737)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,26 @@ def destination(text: str) -> tuple[Address, int]:
     if not 1 <= port <= 65535:
         raise ValueError("a port from 1 to 65535")
     return address, port
+
+
+def named_destination(text: str) -> tuple[str, int]:
+    """`example.com`, `example.com:8443`, `bücher.example`: the name as rules compare it, and the port."""
+    allowed = 'an address or a host name, perhaps with a port: "192.0.2.1:80", "[2001:db8::1]:80", "example.com:8443"'
+    found = _NAMED.fullmatch(text)
+    # A word of digits and dots is an address that is none.
+    if found is None or not re.search(r"[^\d.]", found["name"]):
+        raise ValueError(allowed)
+    port = int(found["port"]) if found["port"] else DEFAULT_PORT
+    if not 1 <= port <= 65535:
+        raise ValueError("a port from 1 to 65535")
+    return named(found["name"]), port
+
+
+def named(text: str) -> str:
+    """A host name as rules compare it: lower case, A-labels, without a dot at its end."""
+    if text.startswith("*"):
+        raise ValueError('one name, without "*"')
+    return load_values.host(text)
 
 
 def moment(text: str) -> int:

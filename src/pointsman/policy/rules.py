@@ -120,10 +120,13 @@ class Policy:
     upstreams: tuple[Upstream, ...] = ()
     lists: tuple[str, ...] = ()
     """The list files that were read for it."""
+    index: list[object] = field(default_factory=list, init=False, compare=False, repr=False)
+    """Of `policy.index`, which makes it when somebody first asks."""
+    asks_process: bool = field(init=False, compare=False, repr=False)
+    """Some rule has to know whose a process is, or where it comes from."""
 
-    @property
-    def asks_process(self) -> bool:
-        return any(rule.asks_process for rule in self.rules)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asks_process", any(rule.asks_process for rule in self.rules))
 
 
 def active_at(policy: Policy, minute: int) -> Policy:

@@ -86,6 +86,13 @@ def destination_reason(address: Address) -> Reason | None:
     return None
 
 
+def never_redirected() -> tuple[str, ...]:
+    """The networks of which `destination_reason` is true; those of NAT64 by the IPv4 address inside."""
+    v4 = [ip_network(text) for text, _ in _CLASSES if ":" not in text]
+    inside = (f"{_NAT64.network_address + int(one.network_address)}/{96 + one.prefixlen}" for one in v4)
+    return (*(text for text, _ in _CLASSES), *inside)
+
+
 def not_ours(situation: Situation) -> Reason | None:
     """What both layers ask first: does anybody speak for our filters, and whose connection is it?"""
     if not situation.proxy_is_registered:

@@ -24,6 +24,7 @@ from pointsman.server.limits import Counters, Limits
 from pointsman.server.listener import accept_forever
 from pointsman.server.stream import reset_on_close
 from pointsman.system.interface import System
+from pointsman.system.program_path import program_path
 from pointsman.wire.abi import AbiError, Address
 from pointsman.wire.redirect_context import RedirectContext, decode_redirect_context
 
@@ -115,7 +116,7 @@ class Server:
         flow = Flow(
             id=next(self._ids),
             time=time.time(),
-            app=self._system.image_path(context.app_id) if context.app_id else None,
+            app=program_path(self._system, context),
             pid=context.pid,
             original_destination=destination,
             process=self._system.processes.facts(context.pid) if self._settings.policy.asks_process else None,

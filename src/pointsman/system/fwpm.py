@@ -78,6 +78,27 @@ class FWPM_SESSION0(ctypes.Structure):
     ]
 
 
+class FWPM_PROVIDER0(ctypes.Structure):
+    _fields_ = [
+        ("providerKey", GUID),
+        ("displayData", FWPM_DISPLAY_DATA0),
+        ("flags", ctypes.c_uint32),
+        ("providerData", FWP_BYTE_BLOB),
+        ("serviceName", ctypes.c_void_p),
+    ]
+
+
+class FWPM_SUBLAYER0(ctypes.Structure):
+    _fields_ = [
+        ("subLayerKey", GUID),
+        ("displayData", FWPM_DISPLAY_DATA0),
+        ("flags", ctypes.c_uint32),
+        ("providerKey", ctypes.c_void_p),
+        ("providerData", FWP_BYTE_BLOB),
+        ("weight", ctypes.c_uint16),
+    ]
+
+
 class FWPM_FILTER_CONDITION0(ctypes.Structure):
     _fields_ = [("fieldKey", GUID), ("matchType", ctypes.c_uint32), ("conditionValue", FWP_VALUE0)]
 
@@ -151,8 +172,17 @@ class BuiltSession:
 
 def dynamic_session(name: str, timeout_ms: int = 5000) -> BuiltSession:
     """A session whose objects vanish with it.  The time-out shows a stuck product as an error, not as a hang."""
-    text = _wide(name)
-    session = FWPM_SESSION0(flags=FWPM_SESSION_FLAG_DYNAMIC, txnWaitTimeoutInMSec=timeout_ms)
+    return _session(name, FWPM_SESSION_FLAG_DYNAMIC, timeout_ms)
+
+
+def static_session(name: str, timeout_ms: int = 5000) -> BuiltSession:
+    """A session whose objects stay."""
+    return _session(name, 0, timeout_ms)
+
+
+def _session(name: str, flags: int, timeout_ms: int) -> BuiltSession:
+    text = wide(name)
+    session = FWPM_SESSION0(flags=flags, txnWaitTimeoutInMSec=timeout_ms)
     session.displayData.name = ctypes.addressof(text)
     return BuiltSession(session, (text,))
 
@@ -160,21 +190,21 @@ def dynamic_session(name: str, timeout_ms: int = 5000) -> BuiltSession:
 def build_filter(item: Filter) -> BuiltFilter:
     """Raises ValueError for a condition whose value does not fit its field: a bug of the policy compiler."""
     layer_key, callout_key = _LAYER_KEYS[item.layer]
-    name = _wide(item.name)
+    name = wide(item.name)
     weight = ctypes.c_uint64(item.weight)
-    provider = _guid(guids.PROVIDER)
+    provider = guid_of(guids.PROVIDER)
     owned: list[object] = [name, weight, provider]
-    conditions = _conditions(item.conditions, owned)
+    conditions = built_conditions(item.conditions, owned)
 
     built = FWPM_FILTER0(
         # A filter whose callout is gone must never block: fail open.
         flags=FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED,
         providerKey=ctypes.addressof(provider),
-        layerKey=_guid(layer_key),
-        subLayerKey=_guid(guids.SUBLAYER),
+        layerKey=guid_of(layer_key),
+        subLayerKey=guid_of(guids.SUBLAYER),
         numFilterConditions=len(item.conditions),
         filterCondition=ctypes.addressof(conditions) if item.conditions else None,
-        action=FWPM_ACTION0(FWP_ACTION_CALLOUT_UNKNOWN, _guid(callout_key)),
+        action=FWPM_ACTION0(FWP_ACTION_CALLOUT_UNKNOWN, guid_of(callout_key)),
     )
     built.displayData.name = ctypes.addressof(name)
     built.weight.type = FWP_UINT64
@@ -184,10 +214,10 @@ def build_filter(item: Filter) -> BuiltFilter:
     return BuiltFilter(built, tuple(owned))
 
 
-def _conditions(conditions: Sequence[Condition], owned: list[object]) -> ctypes.Array[FWPM_FILTER_CONDITION0]:
+def built_conditions(conditions: Sequence[Condition], owned: list[object]) -> ctypes.Array[FWPM_FILTER_CONDITION0]:
     array = (FWPM_FILTER_CONDITION0 * len(conditions))()
     for target, condition in zip(array, conditions, strict=True):
-        target.fieldKey = _guid(_FIELD_KEYS[condition.field])
+        target.fieldKey = guid_of(_FIELD_KEYS[condition.field])
         target.matchType = FWP_MATCH_RANGE if isinstance(condition.value, tuple) else FWP_MATCH_EQUAL
         if condition.field is Field.FLAGS:
             target.matchType = FWP_MATCH_FLAGS_NONE_SET
@@ -233,11 +263,11 @@ def _point(target: FWP_VALUE0, value_type: int, value: ctypes.Structure, owned: 
     target.pointer = ctypes.addressof(value)
 
 
-def _guid(value: uuid.UUID) -> GUID:
+def guid_of(value: uuid.UUID) -> GUID:
     return GUID.from_buffer_copy(value.bytes_le)
 
 
-def _wide(text: str) -> ctypes.Array[ctypes.c_uint16]:
+def wide(text: str) -> ctypes.Array[ctypes.c_uint16]:
     """UTF-16 with terminator: `ctypes.c_wchar` would be UTF-32 on Linux."""
     encoded = (text + "\0").encode("utf-16-le")
     return (ctypes.c_uint16 * (len(encoded) // 2)).from_buffer_copy(encoded)

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol
 
-from pointsman.wire.filters import Filter
+from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.process_facts import ProcessFacts
 
 
@@ -46,6 +46,21 @@ class FilterEngine(Protocol):
     def close(self) -> None: ...
 
 
+class PersistentFilters(Protocol):
+    """Filters that outlive every process of ours and every restart, until somebody removes them."""
+
+    def replace(self, filters: Sequence[NativeFilter]) -> None:
+        """Swap all of them in one transaction; an empty sequence removes what else we left there too.
+
+        Raises:
+            DriverError: the engine refused; what was installed still is.
+            PointsmanError: PM206, the engine cannot be opened.
+        """
+
+    def installed(self) -> list[InstalledFilter]:
+        """In the order in which they were given.  Raises as `replace`."""
+
+
 class RedirectSource(Protocol):
     """Tells what a redirected connection was before it reached us."""
 
@@ -69,6 +84,12 @@ class Processes(Protocol):
     def facts(self, pid: int) -> ProcessFacts | None:
         """Whose it is and where it comes from; None if it is gone."""
 
+    def image(self, pid: int, start: int) -> str | None:
+        """The full path of the program of a process, however long.
+
+        `start`: when it began, 100 ns since 1601; 0 if nobody can tell.  None if that process is gone.
+        """
+
     def running(self) -> frozenset[str]:
         """The full paths of all programs that run, as far as they can be seen."""
 
@@ -84,6 +105,9 @@ class System(Protocol):
 
     @property
     def processes(self) -> Processes: ...
+
+    @property
+    def persistent_filters(self) -> PersistentFilters: ...
 
     def open_driver(self) -> Driver: ...
 

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pointsman.system.interface import DriverError
 from pointsman.system.no_processes import NoProcesses
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Address, Flag, Ioctl
-from pointsman.wire.filters import Filter
+from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST in linux/netfilter_ipv6/ip6_tables.h is the same
@@ -99,12 +99,24 @@ class NetfilterFilterEngine:
         pass
 
 
+class NetfilterPersistentFilters:
+    """Implements `interface.PersistentFilters`: what is to be closed here is for the operator's nft rules to say."""
+
+    def replace(self, filters: Sequence[NativeFilter]) -> None:
+        if filters:
+            raise DriverError("persistent filters", _INVALID_DEVICE_REQUEST)
+
+    def installed(self) -> list[InstalledFilter]:
+        return []
+
+
 class NetfilterSystem:
     """Implements `interface.System`."""
 
     def __init__(self) -> None:
         self.redirects = NetfilterRedirects()
         self.processes = NoProcesses()
+        self.persistent_filters = NetfilterPersistentFilters()
 
     def open_driver(self) -> NetfilterDriver:
         return NetfilterDriver()

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from pointsman.system.interface import DriverError
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Flag, Ioctl
-from pointsman.wire.filters import Filter
+from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.process_facts import ProcessFacts
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
 
@@ -118,6 +118,17 @@ class FakeFilterEngine:
         self.filters = []
 
 
+class FakePersistentFilters:
+    def __init__(self) -> None:
+        self.filters: list[NativeFilter] = []
+
+    def replace(self, filters: Sequence[NativeFilter]) -> None:
+        self.filters = list(filters)
+
+    def installed(self) -> list[InstalledFilter]:
+        return [InstalledFilter(one.name, one.layer, one.blocks) for one in self.filters]
+
+
 class FakeProcesses:
     """Programs and processes that a test has announced; no tokens, as in the lab."""
 
@@ -126,9 +137,14 @@ class FakeProcesses:
     def __init__(self) -> None:
         self.programs: set[str] = set()
         self.of_pid: dict[int, ProcessFacts] = {}
+        self.images: dict[int, str] = {}
 
     def facts(self, pid: int) -> ProcessFacts | None:
         return self.of_pid.get(pid)
+
+    def image(self, pid: int, start: int) -> str | None:
+        del start  # a PID is one process here
+        return self.images.get(pid)
 
     def running(self) -> frozenset[str]:
         return frozenset(self.programs)
@@ -144,6 +160,7 @@ class FakeSystem:
     def __init__(self, abi: int = ABI_VERSION) -> None:
         self.redirects = FakeRedirects()
         self.processes = FakeProcesses()
+        self.persistent_filters = FakePersistentFilters()
         self.driver = FakeDriver(abi)
         self.filter_engine = FakeFilterEngine()
 

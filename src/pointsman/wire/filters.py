@@ -66,3 +66,16 @@ class NativeFilter:
     weight: int
     blocks: bool
     conditions: tuple[Condition, ...] = ()
+
+
+MAX_PERSISTENT = 1024
+"""Native filters that are installed at a time; each has a number and, by it, a key that never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFilter:
+    """What the filter engine tells of a native filter that is installed."""
+
+    name: str
+    layer: Layer
+    blocks: bool

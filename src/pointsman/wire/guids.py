@@ -10,6 +10,11 @@ CALLOUT_CONNECT_REDIRECT_V4 = UUID("6d215846-5bbe-4827-a943-17c573aa4ecd")
 CALLOUT_CONNECT_REDIRECT_V6 = UUID("44f55058-27b7-41cf-af4b-8a9ec0bfe453")
 CALLOUT_AUTH_CONNECT_V4 = UUID("3941aaaf-9983-4dbc-a4ad-7954164e3db7")
 CALLOUT_AUTH_CONNECT_V6 = UUID("1efa2739-a654-4aa3-9aa9-33ab860d1727")
+# Of what outlives us (`on_failure = "closed"`): the driver knows nothing of them.  The last 16 bits of a filter's
+# key are its number.
+PROVIDER_CLOSED = UUID("1dd1a73e-e9a0-4a0b-9420-96e8b71dab03")
+SUBLAYER_CLOSED = UUID("a1a1fecc-cc12-43ad-a9f6-de40ac698864")
+FILTER_CLOSED = UUID("d85a14ae-448a-4b52-bc2e-398084610000")
 
 LAYER_CONNECT_REDIRECT_V4 = UUID("c6e63c8c-b784-4562-aa7d-0a67cfcaf9a3")
 LAYER_CONNECT_REDIRECT_V6 = UUID("587e54a7-8046-42ba-a0aa-b716250fc7fd")

@@ -118,3 +118,19 @@ def test_image_path_finds_the_drive(identity: str, path: str, end: str) -> None:
 
 def test_half_a_character_at_the_end_of_a_cut_app_id_is_no_error() -> None:
     assert image_path("\\device\\harddiskvolume3\\b".encode("utf-16-le") + b"\x2e").startswith("c:\\b")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("\\??\\C:\\Program Files\\A\\a.EXE", "c:\\program files\\a\\a.exe"),
+        ("\\??\\UNC\\Server\\Share\\a.exe", "\\\\server\\share\\a.exe"),
+        ("\\Device\\HarddiskVolume31\\A.exe", "d:\\a.exe"),
+        ("\\SystemRoot\\System32\\smss.exe", "e:\\winnt\\system32\\smss.exe"),
+    ],
+)
+def test_what_a_process_was_started_by_is_a_path_too(monkeypatch: pytest.MonkeyPatch, name: str, path: str) -> None:
+    Kernel32(monkeypatch)
+    monkeypatch.setenv("SYSTEMROOT", "E:\\WinNT")
+
+    assert image_path(name.encode("utf-16-le")) == path

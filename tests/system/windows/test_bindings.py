@@ -6,7 +6,14 @@ import ctypes
 
 import pytest
 
-from pointsman.system.windows import _advapi32, _fwpuclnt, _kernel32, _ws2_32
+from pointsman.system.windows import (
+    _advapi32,
+    _advapi32_accounts,
+    _fwpuclnt,
+    _kernel32,
+    _kernel32_processes,
+    _ws2_32,
+)
 from pointsman.system.windows._library import (
     INVALID_HANDLE_VALUE,
     Function,
@@ -19,7 +26,7 @@ from pointsman.system.windows._library import (
 
 FUNCTIONS = [
     function
-    for module in (_advapi32, _fwpuclnt, _kernel32, _ws2_32)
+    for module in (_advapi32, _advapi32_accounts, _fwpuclnt, _kernel32, _kernel32_processes, _ws2_32)
     for function in vars(module).values()
     if isinstance(function, Function)
 ]
@@ -34,6 +41,11 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
     offsets = (config.lpBinaryPathName.offset, config.lpLoadOrderGroup.offset, config.dwTagId.offset)
     assert offsets == (16, 24, 32)
     assert (config.lpDependencies.offset, config.lpDisplayName.offset) == (40, 56)
+    basic = _kernel32_processes.PROCESS_BASIC_INFORMATION
+    assert (ctypes.sizeof(basic), basic.InheritedFromUniqueProcessId.offset) == (48, 40)
+    service = _advapi32_accounts.ENUM_SERVICE_STATUS_PROCESSW
+    assert (ctypes.sizeof(service), service.ServiceStatusProcess.offset) == (56, 16)
+    assert ctypes.sizeof(_advapi32_accounts.SID_AND_ATTRIBUTES) == 16
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,12 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
         ("WSAGetLastError", 0), ("FwpmEngineOpen0", 5), ("FwpmEngineClose0", 1), ("FwpmTransactionBegin0", 2),
         ("FwpmTransactionCommit0", 1), ("FwpmTransactionAbort0", 1), ("FwpmFilterAdd0", 4),
         ("FwpmFilterDeleteById0", 2), ("GetFinalPathNameByHandleW", 4), ("QueryDosDeviceW", 3), ("GetLogicalDrives", 0),
-        ("LCMapStringEx", 9),
+        ("LCMapStringEx", 9), ("OpenProcess", 3), ("QueryFullProcessImageNameW", 4), ("GetProcessTimes", 5),
+        ("K32EnumProcesses", 3), ("GetSystemTimeAsFileTime", 1), ("NtQueryInformationProcess", 5),
+        ("OpenProcessToken", 3), ("GetTokenInformation", 5), ("LookupAccountSidW", 7),
+        ("LookupAccountNameW", 7), ("EnumServicesStatusExW", 10), ("FwpmFilterDeleteByKey0", 2),
+        ("FwpmFilterGetByKey0", 3), ("FwpmFreeMemory0", 1), ("FwpmProviderAdd0", 3), ("FwpmProviderDeleteByKey0", 2),
+        ("FwpmSubLayerAdd0", 3), ("FwpmSubLayerDeleteByKey0", 2),
     ],
 )  # fmt: skip
 def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
@@ -55,7 +72,7 @@ def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
 
 
 def test_every_function_is_counted_above() -> None:
-    assert len(FUNCTIONS) == 26
+    assert len(FUNCTIONS) == 44
 
 
 def test_handles_and_sockets_are_as_wide_as_pointers() -> None:

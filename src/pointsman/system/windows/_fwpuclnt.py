@@ -23,3 +23,21 @@ FwpmFilterAdd0 = Function("fwpuclnt", "FwpmFilterAdd0", DWORD, HANDLE, POINTER, 
 """engine, FWPM_FILTER0*, security descriptor, UINT64* id"""
 
 FwpmFilterDeleteById0 = Function("fwpuclnt", "FwpmFilterDeleteById0", DWORD, HANDLE, UINT64, check=zero)
+
+FwpmFilterDeleteByKey0 = Function("fwpuclnt", "FwpmFilterDeleteByKey0", DWORD, HANDLE, POINTER, check=zero)
+"""engine, GUID*"""
+
+FwpmFilterGetByKey0 = Function("fwpuclnt", "FwpmFilterGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID*, FWPM_FILTER0** to be freed"""
+
+FwpmFreeMemory0 = Function("fwpuclnt", "FwpmFreeMemory0", None, POINTER)
+"""void**"""
+
+FwpmProviderAdd0 = Function("fwpuclnt", "FwpmProviderAdd0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, FWPM_PROVIDER0*, security descriptor"""
+
+FwpmProviderDeleteByKey0 = Function("fwpuclnt", "FwpmProviderDeleteByKey0", DWORD, HANDLE, POINTER, check=zero)
+FwpmSubLayerAdd0 = Function("fwpuclnt", "FwpmSubLayerAdd0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, FWPM_SUBLAYER0*, security descriptor"""
+
+FwpmSubLayerDeleteByKey0 = Function("fwpuclnt", "FwpmSubLayerDeleteByKey0", DWORD, HANDLE, POINTER, check=zero)

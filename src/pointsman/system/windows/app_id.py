@@ -8,6 +8,7 @@ restart, so app ids are made at each start and paths are what policies keep.
 from __future__ import annotations
 
 import ctypes
+import os
 
 from pointsman.errors import PointsmanError
 from pointsman.system.windows import _kernel32 as api
@@ -16,6 +17,7 @@ from pointsman.system.windows._library import Win32Error, code_text
 MAX_PATH = 32768  # characters, the longest that NT knows
 _UNC = "\\device\\mup\\"
 _SUBST = "\\??\\"
+_SYSTEM_ROOT = "\\systemroot\\"
 _NOT_ABSOLUTE = "it must begin with a drive, as in C:\\Program Files\\, or with \\\\server\\share"
 _SUBSTITUTIONS = 8  # of a substituted drive by another, at most
 
@@ -37,8 +39,18 @@ def app_id(path: str) -> bytes:
 
 
 def image_path(identity: bytes) -> str:
-    """The path people know, in lower case; what no drive letter leads to stays a device path."""
-    device_path = identity.decode("utf-16-le", "replace").rstrip("\0")
+    """The path people know, in lower case; what no drive letter leads to stays a device path.
+
+    Also of what a process was started by, which need not be a device path: `\\??\\C:\\...` for most (ImageFileName of
+    "PS_CREATE_NOTIFY_INFO", Windows driver docs: the exact name that was used to open it).
+    """
+    device_path = _lower(identity.decode("utf-16-le", "replace").rstrip("\0"))
+    if device_path.startswith(_SUBST + "unc\\"):
+        return "\\\\" + device_path.removeprefix(_SUBST + "unc\\")
+    if device_path.startswith(_SUBST):
+        return device_path.removeprefix(_SUBST)
+    if device_path.startswith(_SYSTEM_ROOT):
+        return _lower(os.environ.get("SYSTEMROOT", "C:\\Windows")) + device_path.removeprefix(_SYSTEM_ROOT[:-1])
     if device_path.startswith(_UNC):
         return "\\\\" + device_path.removeprefix(_UNC)
     drives = api.GetLogicalDrives()

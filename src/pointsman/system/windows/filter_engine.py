@@ -32,7 +32,7 @@ class WindowsFilterEngine:
                 None, _fwpuclnt.RPC_C_AUTHN_WINNT, None, ctypes.byref(session.session), ctypes.byref(engine)
             )
         except Win32Error as error:
-            raise _cannot_open(error.code) from error
+            raise cannot_open(error.code) from error
         self._engine: int | None = engine.value
         self._ids: list[int] = []
 
@@ -73,7 +73,7 @@ class WindowsFilterEngine:
                 _fwpuclnt.FwpmEngineClose0(engine)
 
 
-def _cannot_open(code: int) -> PointsmanError:
+def cannot_open(code: int) -> PointsmanError:
     down = code in _BFE_DOWN
     return PointsmanError(
         "cannot open the Windows filter engine" + (": the Base Filtering Engine is not running" if down else ""),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pointsman.system.no_processes import NoProcesses
 from pointsman.system.windows import app_id as windows_app_id
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
+from pointsman.system.windows.persistent_filters import WindowsPersistentFilters
+from pointsman.system.windows.processes import WindowsProcesses
 from pointsman.system.windows.redirect_context import WindowsRedirects
 
 
@@ -14,7 +15,8 @@ class WindowsSystem:
 
     def __init__(self) -> None:
         self.redirects = WindowsRedirects()
-        self.processes = NoProcesses()
+        self.processes = WindowsProcesses()
+        self.persistent_filters = WindowsPersistentFilters()
 
     def open_driver(self) -> WindowsDriver:
         return WindowsDriver()
