@@ -25,12 +25,14 @@ from pointsman.control.learned_file import NAME as LEARNED_NAME
 from pointsman.control.learned_file import LearnedFile
 from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
+from pointsman.control.secrets import Secrets
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
 from pointsman.server.connection_task import Services
 from pointsman.server.limits import Counters
 from pointsman.server.listener import listen
 from pointsman.server.server import Server, mint_threads
+from pointsman.server.upstream_dial import Upstreams
 from pointsman.server.upstream_tls import UpstreamContexts
 from pointsman.system.interface import System
 from pointsman.wire.abi import Endpoints
@@ -84,6 +86,12 @@ async def run_proxy(
         learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
         services = Services(
             system.redirects,
+            Upstreams(
+                lambda: upstream_tls(()),
+                system.redirects,
+                Secrets(settings.policy_file.parent if settings.policy_file is not None else Path()),
+                timeout=settings.limits.dial_timeout,
+            ),
             leaves,
             threads,
             flows.write,

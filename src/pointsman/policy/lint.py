@@ -71,8 +71,6 @@ def _of_addresses(rule: Rule) -> Iterator[tuple[str, str]]:
 def _of_what_is_missing(rule: Rule) -> Iterator[tuple[str, str]]:
     if rule.action is Action.INTERCEPT:
         yield "intercept", "intercepts: nothing can change traffic yet, so it does the same as inspect"
-    if rule.action is Action.UPSTREAM:
-        yield "upstream", "goes through an upstream proxy, which this version cannot: its connections are refused"
     if rule.on_failure is OnFailure.CLOSED:
         yield "closed", "fails closed: this version shows the persistent filters for that, and does not install them"
     if rule.method or rule.path:

@@ -50,6 +50,8 @@ class Rig:
         """Ends that saw our FIN."""
         self.paused: set[Side] = set()
         self.dials = 0
+        self.dialled: list[tuple[str | None, str | None]] = []
+        """Upstream and host of each dial."""
         self.closed = False
         self.aborted = False
         self.records: list[FlowRecord] = []
@@ -128,8 +130,9 @@ class Rig:
                     self.paused.add(side)
                 case Resume(side):
                     self.paused.discard(side)
-                case Dial():
+                case Dial(upstream, host):
                     self.dials += 1
+                    self.dialled.append((upstream.name if upstream is not None else None, host))
                     if self._connects:
                         follow_up.append(Connected())
                 case MintLeaf():
