@@ -321,14 +321,16 @@ def test_what_goes_through_an_upstream_can_be_decrypted_too() -> None:
     rig.app_sends(client_hello("a.example"))
 
     assert rig.dialled == [("u", "a.example")]
-    assert isinstance(parse_client_hello(rig.take(ORIGIN)), ClientHello), "our own hello, to the origin inside of the tunnel"
+    assert isinstance(parse_client_hello(rig.take(ORIGIN)), ClientHello), (
+        "our own hello, to the origin inside of the tunnel"
+    )
 
 
 @pytest.mark.parametrize(("dns", "dialled_at_once"), [("remote", False), ("app", True)])
 def test_a_relay_through_an_upstream_waits_for_the_name_only_if_the_proxy_wants_it(
     dns: str, dialled_at_once: bool
 ) -> None:
-    table = '[upstreams.u]\nproxies = "socks5://192.0.2.1:1080"\ndns = "%s"\n' % dns
+    table = f'[upstreams.u]\nproxies = "socks5://192.0.2.1:1080"\ndns = "{dns}"\n'
     rig = Rig(table + '[[rule]]\nport = 443\naction = "relay"\nupstream = "u"')
     assert rig.dials == dialled_at_once
     rig.app_sends(client_hello("a.example"))

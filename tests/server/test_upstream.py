@@ -98,21 +98,24 @@ def test_every_language_carries_https_by_name_decrypted_or_not(
     async def scenario() -> None:
         server = await origin(tls=True)
         names = {HOST: port_of(server)}
-        async with server, upstream_proxy(kind, tls=proxy_tls(tls), names=names) as far:
-            async with running_proxy(tmp_path, policy(far.url(), action=action)) as proxy:
-                proxy.redirect_to(443, "203.0.113.9")  # nobody is there: only the upstream finds it, by its name
-                trusted = proxy.ready.root_pem if action == "inspect" else tmp_path / "origin-root.pem"
-                context = ssl.create_default_context(cafile=str(trusted))
-                reader, writer = await asyncio.open_connection(*proxy.address, ssl=context, server_hostname=HOST)
-                writer.write(GET)
-                assert await reader.read() == PAGE
-                writer.close()
-                await proxy.stop()
-                (record,) = proxy.records()
-                assert record.upstream == f"u ({far.url()})"
-                assert record.protocol == ("https" if action == "inspect" else "tls")
-                assert far.asked == [(HOST, 443)]
-                assert proxy.system.redirects.applied == [RECORDS], "on the socket to the first proxy"
+        async with (
+            server,
+            upstream_proxy(kind, tls=proxy_tls(tls), names=names) as far,
+            running_proxy(tmp_path, policy(far.url(), action=action)) as proxy,
+        ):
+            proxy.redirect_to(443, "203.0.113.9")  # nobody is there: only the upstream finds it, by its name
+            trusted = proxy.ready.root_pem if action == "inspect" else tmp_path / "origin-root.pem"
+            context = ssl.create_default_context(cafile=str(trusted))
+            reader, writer = await asyncio.open_connection(*proxy.address, ssl=context, server_hostname=HOST)
+            writer.write(GET)
+            assert await reader.read() == PAGE
+            writer.close()
+            await proxy.stop()
+            (record,) = proxy.records()
+            assert record.upstream == f"u ({far.url()})"
+            assert record.protocol == ("https" if action == "inspect" else "tls")
+            assert far.asked == [(HOST, 443)]
+            assert proxy.system.redirects.applied == [RECORDS], "on the socket to the first proxy"
 
     run(scenario())
 
@@ -143,9 +146,7 @@ def test_chains_of_any_mix_carry_an_intercepted_connection(
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("kind", ["http", "socks5"])
-def test_without_a_name_the_upstream_gets_the_address_that_was_dialled(
-    tmp_path: Path, kind: str, address: str
-) -> None:
+def test_without_a_name_the_upstream_gets_the_address_that_was_dialled(tmp_path: Path, kind: str, address: str) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 ready\r\n")
         await echo(reader, writer)
@@ -168,11 +169,14 @@ def test_without_a_name_the_upstream_gets_the_address_that_was_dialled(
 def test_an_upstream_that_is_not_to_ask_by_name_does_not(tmp_path: Path) -> None:
     async def scenario() -> None:
         server = await origin()
-        async with server, upstream_proxy("socks5") as far:
-            async with running_proxy(tmp_path, policy(far.url(), more='dns = "app"')) as proxy:
-                proxy.redirect_to(port_of(server))
-                assert await get(proxy) == PAGE
-                assert far.asked == [("127.0.0.1", port_of(server))]
+        async with (
+            server,
+            upstream_proxy("socks5") as far,
+            running_proxy(tmp_path, policy(far.url(), more='dns = "app"')) as proxy,
+        ):
+            proxy.redirect_to(port_of(server))
+            assert await get(proxy) == PAGE
+            assert far.asked == [("127.0.0.1", port_of(server))]
 
     run(scenario())
 
@@ -183,19 +187,22 @@ def test_ten_megabytes_each_way_arrive_as_they_were(tmp_path: Path, tls: bool) -
 
     async def scenario() -> None:
         server = await origin(echo)
-        async with server, upstream_proxy("socks5", tls=proxy_tls(tls)) as far:
-            async with running_proxy(tmp_path, policy(far.url(), action="relay")) as proxy:
-                proxy.redirect_to(port_of(server))
-                reader, writer = await asyncio.open_connection(*proxy.address)
+        async with (
+            server,
+            upstream_proxy("socks5", tls=proxy_tls(tls)) as far,
+            running_proxy(tmp_path, policy(far.url(), action="relay")) as proxy,
+        ):
+            proxy.redirect_to(port_of(server))
+            reader, writer = await asyncio.open_connection(*proxy.address)
 
-                async def send() -> None:
-                    writer.write(data)
-                    await writer.drain()
+            async def send() -> None:
+                writer.write(data)
+                await writer.drain()
 
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(send())
-                    assert await reader.readexactly(len(data)) == data
-                writer.close()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send())
+                assert await reader.readexactly(len(data)) == data
+            writer.close()
 
     run(scenario())
 
@@ -237,12 +244,14 @@ def test_what_a_proxy_refuses_is_told_to_the_app_and_in_the_record(
 def test_a_proxy_that_never_answers_is_given_up_in_time(tmp_path: Path) -> None:
     async def scenario() -> None:
         limits = Limits(dial_timeout=0.5)
-        async with upstream_proxy("http", says=b"") as far:
-            async with running_proxy(tmp_path, policy(far.url()), limits=limits) as proxy:
-                proxy.redirect_to(443, "203.0.113.9")
-                assert (await get(proxy)).startswith(b"HTTP/1.1 502 ")
-                await proxy.stop()
-                assert proxy.records()[0].error == f"dial: upstream u: {far.url()}: no answer in time"
+        async with (
+            upstream_proxy("http", says=b"") as far,
+            running_proxy(tmp_path, policy(far.url()), limits=limits) as proxy,
+        ):
+            proxy.redirect_to(443, "203.0.113.9")
+            assert (await get(proxy)).startswith(b"HTTP/1.1 502 ")
+            await proxy.stop()
+            assert proxy.records()[0].error == f"dial: upstream u: {far.url()}: no answer in time"
 
     run(scenario())
 
@@ -252,7 +261,7 @@ def test_a_proxy_that_never_answers_is_given_up_in_time(tmp_path: Path) -> None:
 def test_credentials_reach_the_proxy_and_nobody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, where: str
 ) -> None:
-    secret = "s3cret/:@word"  # noqa: S105 - of a proxy that lives as long as this test
+    secret = "s3cret/:@word"
     monkeypatch.setenv("TEST_PROXY_AUTH", f"alice:{secret}")
     (tmp_path / "proxy.secret").write_text(f"alice:{secret}\n")
 
@@ -286,13 +295,15 @@ def test_credentials_reach_the_proxy_and_nobody_else(
 )
 def test_missing_credentials_are_an_error_and_not_an_attempt_without(tmp_path: Path, auth: str, words: str) -> None:
     async def scenario() -> None:
-        async with upstream_proxy("http") as far:
-            async with running_proxy(tmp_path, policy({"url": far.url(), "auth": auth})) as proxy:
-                proxy.redirect_to(80, "203.0.113.9")
-                assert (await get(proxy)).startswith(b"HTTP/1.1 502 ")
-                await proxy.stop()
-                assert proxy.records()[0].error == f"dial: upstream u: {far.url()}: {words}"
-                assert far.connections == 0
+        async with (
+            upstream_proxy("http") as far,
+            running_proxy(tmp_path, policy({"url": far.url(), "auth": auth})) as proxy,
+        ):
+            proxy.redirect_to(80, "203.0.113.9")
+            assert (await get(proxy)).startswith(b"HTTP/1.1 502 ")
+            await proxy.stop()
+            assert proxy.records()[0].error == f"dial: upstream u: {far.url()}: {words}"
+            assert far.connections == 0
 
     run(scenario())
 
@@ -301,14 +312,18 @@ def test_a_proxy_that_fails_is_left_out_and_the_next_one_used(tmp_path: Path) ->
     async def scenario() -> None:
         server = await origin()
         names = {HOST: port_of(server)}
-        async with server, upstream_proxy("http", user=("x", "y")) as bad, upstream_proxy("socks5", names=names) as good:
-            async with running_proxy(tmp_path, policy(bad.url(), good.url())) as proxy:
-                proxy.redirect_to(80, "203.0.113.9")
-                for _ in range(3):
-                    assert await get(proxy) == PAGE
-                await proxy.stop()
-                assert bad.connections == 1, "it asked for a password, and was not asked again"
-                assert {record.upstream for record in proxy.records()} == {f"u ({good.url()})"}
+        async with (
+            server,
+            upstream_proxy("http", user=("x", "y")) as bad,
+            upstream_proxy("socks5", names=names) as good,
+            running_proxy(tmp_path, policy(bad.url(), good.url())) as proxy,
+        ):
+            proxy.redirect_to(80, "203.0.113.9")
+            for _ in range(3):
+                assert await get(proxy) == PAGE
+            await proxy.stop()
+            assert bad.connections == 1, "it asked for a password, and was not asked again"
+            assert {record.upstream for record in proxy.records()} == {f"u ({good.url()})"}
 
     run(scenario())
 
@@ -349,7 +364,11 @@ def test_the_policy_says_what_happens_if_no_proxy_works(tmp_path: Path, fallback
 def test_what_a_working_proxy_refuses_is_never_gone_around(tmp_path: Path) -> None:
     async def scenario() -> None:
         server = await origin()
-        async with server, upstream_proxy("http", says=b"HTTP/1.1 403 No\r\n\r\n") as strict, upstream_proxy("http") as lax:
+        async with (
+            server,
+            upstream_proxy("http", says=b"HTTP/1.1 403 No\r\n\r\n") as strict,
+            upstream_proxy("http") as lax,
+        ):
             text = policy(strict.url(), lax.url(), more='fallback = "direct"')
             async with running_proxy(tmp_path, text) as proxy:
                 proxy.redirect_to(port_of(server))

@@ -50,7 +50,8 @@ def test_the_head_ends_where_it_ends_and_the_rest_is_the_tunnel(rest: bytes) -> 
         (b"HTTP/2 200\r\n\r\n", "its answer is no HTTP/1", False),
         (b"\x05\x00", "its answer is no HTTP/1", False),
         (b"HTTP/1.1 20x OK\r\n\r\n", "its answer is no HTTP/1", False),
-        (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 4000, f"the head of its answer is longer than {HEAD_LIMIT} bytes", False),
+        (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 4000,
+         f"the head of its answer is longer than {HEAD_LIMIT} bytes", False),
         (b"HTTP/1.1 100 Go on\r\n\r\n" * 2000, f"the head of its answer is longer than {HEAD_LIMIT} bytes", False),
     ],
 )  # fmt: skip

@@ -70,6 +70,7 @@ class Settings:
     sessions: Sessions = field(default_factory=Sessions)
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
+    life_timeout: float = float("inf")  # seconds from the first to the last moment
     close_timeout: float = 60.0  # seconds for the last bytes to leave
 
 
@@ -101,11 +102,13 @@ class Connection:
         self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
         self._records = RecordMaker(flow)
         self._active = 0.0
+        self._last_moment = float("inf")
         self._stage_deadline: float | None = None
         """Of the quiet peek, the dial, or the closing."""
 
     def start(self, now: float) -> list[Command]:
         self._active = now
+        self._last_moment = now + self._settings.life_timeout
         self._records.start(now)
         decisions = possible(self._settings.policy, self._subject(None))
         upstreams = [self._upstream_of(decision) for decision in decisions]
@@ -126,7 +129,7 @@ class Connection:
         """When to call `tick`, at the latest.  Moves later as bytes flow; it costs nothing to tick too early."""
         if self._stage is _Stage.CLOSING:
             return self._stage_deadline or 0.0
-        deadline = self._active + self._settings.idle_timeout
+        deadline = min(self._active + self._settings.idle_timeout, self._last_moment)
         others = (
             self._stage_deadline,
             self._peek.deadline,
@@ -194,6 +197,8 @@ class Connection:
             return (Abort(),)
         if now >= self._active + self._settings.idle_timeout:
             return self._over(now, f"idle for {self._settings.idle_timeout:g} s", Abort())
+        if now >= self._last_moment:
+            return self._over(now, f"open for {self._settings.life_timeout:g} s, which is the limit", Abort())
         if self._layer is not None and self._layer.handshake_deadline is not None:
             assert isinstance(self._layer, Interception), "only an interception shakes hands"
             return self._after(self._layer.handshake_late(), now)

@@ -86,6 +86,10 @@ class ConnectionTask:
         if self._bug is not None:
             raise self._bug
 
+    @property
+    def app(self) -> str | None:
+        return self._connection.app
+
     def stop(self) -> None:
         """Do not wait for this connection any longer."""
         self._handle(Stopping())

@@ -76,9 +76,7 @@ class UpstreamProxy:
                 return None
         return await self._answered(writer, host.strip("[]"), int(port), b"HTTP/1.1 200 OK\r\n\r\n")
 
-    async def _answered(
-        self, writer: asyncio.StreamWriter, host: str, port: int, yes: bytes
-    ) -> tuple[str, int] | None:
+    async def _answered(self, writer: asyncio.StreamWriter, host: str, port: int, yes: bytes) -> tuple[str, int] | None:
         self.asked.append((host, port))
         if self.says is None:
             writer.write(yes)
