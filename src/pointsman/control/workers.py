@@ -100,6 +100,7 @@ class Workers:
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
+                all_given_up.result()
                 self._all_died = True
                 stop.set()
             self._stopping = True
@@ -111,7 +112,7 @@ class Workers:
             for task in (*keepers, stopped):
                 task.cancel()
             self._dismiss_now()
-            await asyncio.gather(*keepers, stopped, return_exceptions=True)
+            await asyncio.gather(all_given_up, *keepers, stopped, return_exceptions=True)
 
     def check(self) -> None:
         """After the end.  Raises PointsmanError PM403 if it came because no worker was left."""
