@@ -302,6 +302,18 @@ def test_whatever_both_ends_say_arrives_whole_and_in_order(script: list[tuple[ob
     assert bytes(rig.received[APP]) == sent[APP]
 
 
+def test_a_connection_that_has_lasted_as_long_as_it_may_is_reset_however_busy() -> None:
+    rig = Rig(RELAY, life_timeout=100.0)
+    for _ in range(10):
+        rig.advance(9.9)
+        rig.origin_sends(b".")
+    assert not rig.over
+    rig.advance(1.1)
+
+    assert rig.aborted
+    assert rig.record.error == "open for 100 s, which is the limit"
+
+
 UPSTREAM = (
     '[upstreams]\nu = "socks5://192.0.2.1:1080"\n[[rule]]\nhost = "a.example"\naction = "upstream"\nupstream = "u"'
 )

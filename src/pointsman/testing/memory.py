@@ -42,6 +42,7 @@ class Rig:
         learned: Learned | None = None,
         sessions: Sessions | None = None,
         upstream_tls: UpstreamTls | None = None,
+        life_timeout: float = float("inf"),
     ) -> None:
         """`connects`: a dial succeeds at once; otherwise the test tells."""
         self.now = 1000.0
@@ -67,6 +68,7 @@ class Rig:
             upstream_tls or self._upstream_tls,
             self.learned,
             sessions if sessions is not None else Sessions(),
+            life_timeout=life_timeout,
         )
         self.connection = Connection(flow, settings)
         self._do(self.connection.start(self.now))
