@@ -126,6 +126,29 @@ def test_a_rule_that_blocks_what_workers_are_called_does_not_block_what_they_car
     asyncio.run(scenario())
 
 
+def test_workers_do_not_outlive_a_parent_that_is_killed() -> None:
+    async def scenario() -> None:
+        settings = SessionSettings(run_options=("--workers", "2"))
+        async with Session(settings, on_record=lambda record: None) as session:
+            proxy = await session.start_proxy()
+            orphans = workers_of(proxy)
+            assert len(orphans) == 2
+            proxy.process.send_signal(signal.SIGKILL)
+            await proxy.process.wait()
+            async with asyncio.timeout(TIMEOUT):
+                while any(map(runs, orphans)):
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def workers_of(proxy: LabProxy) -> set[int]:
     """Its children but for multiprocessing's own helper."""
     found = set()

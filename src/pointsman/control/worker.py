@@ -79,10 +79,7 @@ def worker_main(channel: Connection, order: Order) -> None:
         with asyncio.Runner(loop_factory=order.loop_factory) as runner:
             runner.run(_run(channel, order, sending))
     except PointsmanError as error:
-        with sending:
-            channel.send(WorkerFailed(str(error)))
-    except (BrokenPipeError, KeyboardInterrupt):
-        pass  # the parent is gone, and so is everybody who would want to know
+        _tell(channel, sending, WorkerFailed(str(error)))
 
 
 async def _run(channel: Connection, order: Order, sending: threading.Lock) -> None:
@@ -90,20 +87,24 @@ async def _run(channel: Connection, order: Order, sending: threading.Lock) -> No
     is_ready: asyncio.Future[Ready] = loop.create_future()
     out = cast("TextIO", _Lines(channel, sending, order.encoding))
     system = StandBySystem(order.make_system())
-    async with asyncio.TaskGroup() as group:
-        proxy = group.create_task(run_proxy(order.settings, system, is_ready.set_result, out=out, seat=order.seat))
-        either: set[asyncio.Future[Any]] = {proxy, is_ready}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not is_ready.done():
-            return  # the group raises what it could not start for
+    proxy = asyncio.create_task(
+        run_proxy(order.settings, system, is_ready.set_result, out=out, seat=order.seat), name="the proxy of a worker"
+    )
+    either: set[asyncio.Future[Any]] = {proxy, is_ready}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if is_ready.done():
         ready = is_ready.result()
         threading.Thread(target=_listen, args=(channel, loop, ready), daemon=True).start()
-        with sending:
-            channel.send(WorkerReady(ready.registration))
+        _tell(channel, sending, WorkerReady(ready.registration))
         while not proxy.done():
             await asyncio.wait({proxy}, timeout=COUNTERS_EVERY)
-            with sending:
-                channel.send(replace(ready.counters))
+            _tell(channel, sending, replace(ready.counters))
+    await proxy  # raises what it could not start for
+
+
+def _tell(channel: Connection, sending: threading.Lock, message: object) -> None:
+    with sending, suppress(OSError):  # the parent is gone: we drain and end
+        channel.send(message)
 
 
 def _listen(channel: Connection, loop: asyncio.AbstractEventLoop, ready: Ready) -> None:

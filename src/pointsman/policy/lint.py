@@ -15,6 +15,7 @@ from pointsman.policy.rules import OnFailure, Policy, Protocol, Rule
 from pointsman.policy.sight import MAX_KERNEL_NETWORKS
 from pointsman.policy.situation import destination_reason
 from pointsman.policy.tables import HostSet, NetworkSet
+from pointsman.policy.upstreams import Credentials
 from pointsman.wire.abi import REASON_TEXT, Reason
 
 MAX_COMPARED = 2000  # entries of one set; longer lists are not compared with each other
@@ -29,7 +30,7 @@ class Finding:
 
 
 def lint(policy: Policy) -> list[Finding]:
-    """In the order of the file."""
+    """Upstreams first, then rules, each in the order of the file."""
     found: list[Finding] = []
     everything = [rule for rule in policy.rules if _matches_everything(rule)]
     few = len(policy.rules) <= MAX_SHADOW_RULES
@@ -40,7 +41,18 @@ def lint(policy: Policy) -> list[Finding]:
             text = f'"{rule.label}" never applies: "{shadow.label}" in line {shadow.line} matches all that it matches'
             found.append(Finding("shadowed", rule.line, text))
         found += [Finding(code, rule.line, f'"{rule.label}" {text}') for code, text in _of_rule(rule)]
-    return found
+    return [*_of_upstreams(policy), *found]
+
+
+def _of_upstreams(policy: Policy) -> Iterator[Finding]:
+    used = {rule.upstream for rule in policy.rules}
+    for one in policy.upstreams:
+        if one.name not in used:
+            yield Finding("unused", one.line, f'upstream "{one.name}": no rule goes through it')
+        hops = [hop for chain in one.alternatives for hop in chain]
+        if any(isinstance(hop.credentials, Credentials) for hop in hops):
+            text = f'upstream "{one.name}": has a password in the policy, a file that people show each other; '
+            yield Finding("password", one.line, text + 'use { url = "…", auth = "env:NAME" } or "file:NAME"')
 
 
 def _of_rule(rule: Rule) -> list[tuple[str, str]]:

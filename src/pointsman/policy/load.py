@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.decision import Action
@@ -104,7 +104,7 @@ class _Loader:
             def complain(text: str, where: str = where, line: int = line) -> None:
                 self._error(line, f"{where}: {text}")
 
-            found.append(upstream(name, value, complain))
+            found.append(replace(upstream(name, value, complain), line=line))
         return found
 
     def _groups(self, table: dict[str, object]) -> Groups:

@@ -96,6 +96,8 @@ class Upstream:
     """If none of them works.  Otherwise the connection fails: it never goes around the proxy that was asked for."""
     asks_by_name: bool = True
     """The last proxy gets the host name, where one is known, and looks it up; else the address that the app dialled."""
+    line: int = field(default=0, compare=False)
+    """Where it stands in the source, from 1."""
 
 
 def words_of(chain: Chain) -> str:
