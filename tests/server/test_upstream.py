@@ -166,6 +166,22 @@ def test_without_a_name_the_upstream_gets_the_address_that_was_dialled(tmp_path:
     run(scenario())
 
 
+@pytest.mark.parametrize("said", ["192.0.2.77", "[2001:db8::77]:80"])
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_an_address_in_the_host_field_is_no_name(tmp_path: Path, kind: str, said: str) -> None:
+    async def scenario() -> None:
+        server = await origin()
+        async with server, upstream_proxy(kind) as far, running_proxy(tmp_path, policy(far.url())) as proxy:
+            proxy.redirect_to(port_of(server))
+            reader, writer = await asyncio.open_connection(*proxy.address)
+            writer.write(f"GET / HTTP/1.1\r\nHost: {said}\r\n\r\n".encode())
+            assert await reader.read() == PAGE
+            writer.close()
+            assert far.asked == [("127.0.0.1", port_of(server))]
+
+    run(scenario())
+
+
 def test_an_upstream_that_is_not_to_ask_by_name_does_not(tmp_path: Path) -> None:
     async def scenario() -> None:
         server = await origin()

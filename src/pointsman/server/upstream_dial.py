@@ -23,6 +23,7 @@ from pointsman.wire.proxy_error import ProxyError
 
 READ_SIZE = 16 * 1024  # bytes
 MAX_ADDRESSES = 4  # of one name, that are tried
+ADDRESS_PATIENCE = 3.0  # seconds for one that others follow; the last has what is left for the attempt
 REMEMBER_ADDRESSES = 30.0  # seconds
 MAX_NAMES = 64
 PATIENCE = 3.0  # seconds; whoever gives up a dial after less has learned nothing about the proxy
@@ -60,7 +61,8 @@ class Upstreams:
         """`host`: what the app called the destination, if that is known.  Raises UpstreamError."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
-        target = (host if host is not None and upstream.asks_by_name else destination[0], destination[1])
+        by_name = host is not None and upstream.asks_by_name and not _is_address(host)
+        target = (host if host is not None and by_name else destination[0], destination[1])
         chains = self.health.order(upstream, loop.time())
         attempts = [_Attempt(self, upstream, chain, target, records) for chain in chains]
         failures: list[str] = []
@@ -125,11 +127,13 @@ class Upstreams:
         addresses = await self._lookup(hop)
         for place, address in enumerate(addresses):
             connection = prepared(address, records, self._redirects)
+            is_last = place + 1 == len(addresses)
             try:
-                await loop.sock_connect(connection, (str(address), hop.port))
+                async with asyncio.timeout(None if is_last else ADDRESS_PATIENCE):
+                    await loop.sock_connect(connection, (str(address), hop.port))
             except OSError:
                 connection.close()
-                if place + 1 == len(addresses):
+                if is_last:
                     self._addresses.pop((hop.host, hop.port), None)
                     raise
             except BaseException:  # cancelled: nobody else knows this socket
@@ -156,6 +160,15 @@ class Upstreams:
             del self._addresses[next(iter(self._addresses))]
         self._addresses[hop.host, hop.port] = (loop.time() + REMEMBER_ADDRESSES, addresses)
         return addresses
+
+
+def _is_address(host: str) -> bool:
+    """An app that asks for an address in its Host field has no name for where it dialled."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class _Attempt:
