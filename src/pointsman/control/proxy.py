@@ -52,7 +52,7 @@ class Ready:
     root_pem: Path
     """The public root certificate, to be trusted by apps."""
     counters: Counters
-    """Live: they count on.  Of workers: those at the start; `control.workers` has the sums."""
+    """Live: they count on."""
     stop: Callable[[], None]
     """What a signal does: withdraw, drain, return."""
     use: Callable[[Policy], None]

@@ -64,11 +64,8 @@ class Workers:
         self._stopping = False
         self._all_died = False
         self.replaced = 0
-
-    @property
-    def counters(self) -> Counters:
-        """Of all workers, those that have ended too; at most a second old."""
-        return _sum([self._past, *(worker.counters for worker in self._workers)])
+        self.counters = Counters()
+        """Live: of all workers, those that have ended too; at most a second behind."""
 
     @property
     def pids(self) -> list[int]:
@@ -135,6 +132,7 @@ class Workers:
             await worker.gone.wait()
             self._past = _sum([self._past, replace(worker.counters, open=0)])
             worker.counters = Counters()
+            self._add_up()
             if self._stopping:
                 return
             deaths = [*(one for one in deaths if loop.time() - one < REPLACEMENT_SPAN), loop.time()]
@@ -160,8 +158,13 @@ class Workers:
         seat = Seat(self._listeners.endpoints, self._listeners.sockets, 1 + next(self._serials) * FLOW_IDS)
         encoding = self._out.encoding or "utf-8"
         return _Worker(
-            Order(mine, seat, self._terms.make_system, self._terms.loop_factory, encoding), self._policy, self._print
+            Order(mine, seat, self._terms.make_system, self._terms.loop_factory, encoding), self._print, self._add_up
         )
+
+    def _add_up(self) -> None:
+        total = _sum([self._past, *(worker.counters for worker in self._workers)])
+        for field in fields(Counters):
+            setattr(self.counters, field.name, getattr(total, field.name))
 
     def _print(self, text: str) -> None:
         """From the threads that listen to workers: one waits for the other, so lines stay whole."""
@@ -176,11 +179,11 @@ class Workers:
 class _Worker:
     """One process and the two threads that talk with it."""
 
-    def __init__(self, order: Order, policy: Policy, print_lines: Callable[[str], None]) -> None:
+    def __init__(self, order: Order, print_lines: Callable[[str], None], counted: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._policy = policy
         self._print = print_lines
+        self._counted = counted
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.counters = Counters()
         self.gone = asyncio.Event()
@@ -246,6 +249,7 @@ class _Worker:
         match message:
             case Counters():
                 self.counters = message
+                self._counted()
             case WorkerReady() if not self._ready.done():
                 self._ready.set_result(None)
             case WorkerFailed(error) if not self._ready.done():
