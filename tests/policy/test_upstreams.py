@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.errors import PointsmanError
+from pointsman.policy.explain import explain, readable
 from pointsman.policy.load import parse_policy
 from pointsman.policy.load_upstreams import parse_secret
+from pointsman.policy.question import Question, ask
 from pointsman.policy.upstreams import Credentials, SecretReference, Speaks, Upstream, words_of
 
 SECRET = "s3cret"
@@ -143,3 +147,16 @@ def test_any_text_for_a_url_gives_a_proxy_or_an_error_of_the_policy(text: str) -
         upstream(quoted)
     except PointsmanError as error:
         assert error.code == "PM301"
+
+
+def test_why_says_through_what_a_connection_goes_and_no_password() -> None:
+    text = (
+        f'[upstreams.u]\nproxies = ["http://u:{SECRET}@a.example:1", ["socks5://b.example:2", "https://c.example:3"]]\n'
+        'fallback = "direct"\n[[rule]]\nport = 443\naction = "inspect"\nupstream = "u"'
+    )
+    question = Question(app="/usr/bin/curl", address=ip_address("203.0.113.9"))
+    policy = parse_policy(text.encode(), "p.toml")
+    one = explain(ask(policy, question, minute=0, app_id=str.encode, sees_tokens=False))
+    assert one.upstream == ["http://a.example:1", "socks5://b.example:2 > https://c.example:3", "direct"]
+    assert "  through: http://a.example:1, or socks5://b.example:2 > https://c.example:3, or direct" in readable(one)
+    assert SECRET not in readable(one)

@@ -32,7 +32,7 @@ main()
 """
 needs = pytest.mark.skipif
 PEERS = [
-    pytest.param("tinyproxy", marks=needs(TINYPROXY is None, reason="no tinyproxy (Debian: tinyproxy)")),
+    pytest.param("tinyproxy", marks=needs(TINYPROXY is None, reason="no tinyproxy (Debian: tinyproxy-bin)")),
     pytest.param("microsocks", marks=needs(MICROSOCKS is None, reason="no microsocks (Debian: microsocks)")),
     pytest.param("pproxy http", marks=needs(not HAS_PPROXY, reason="no pproxy (PyPI)")),
     pytest.param("pproxy socks5", marks=needs(not HAS_PPROXY, reason="no pproxy (PyPI)")),
