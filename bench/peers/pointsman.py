@@ -40,3 +40,8 @@ class PointsmanPlainLoop(Pointsman):
 
     name = "pointsman-asyncio"
     options = ("--no-fast",)
+
+
+class PointsmanTwoWorkers(Pointsman):
+    name = "pointsman-2-workers"
+    options = ("--workers", "2")

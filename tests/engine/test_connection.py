@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.engine.connection import HELD_LIMIT
+from pointsman.engine.connection import GATEWAY_PAGE, HELD_LIMIT
 from pointsman.engine.events import Congested, Connected, ConnectFailed, Drained, Lost, Stopping
 from pointsman.engine.peek import CERTAIN_TIMEOUT, PEEK_TIMEOUT
 from pointsman.testing.authority import client_hello
 from pointsman.testing.memory import APP, EPOCH, ORIGIN, Rig
+from pointsman.wire.client_hello import ClientHello, parse_client_hello
+from pointsman.wire.tls_alert import Alert, fatal_alert
 
 RELAY = 'default = "relay"'
 BLOCK_A = 'default = "inspect"\n[[rule]]\nname = "no a"\nhost = "a.example"\naction = "block"'
@@ -300,18 +302,109 @@ def test_whatever_both_ends_say_arrives_whole_and_in_order(script: list[tuple[ob
     assert bytes(rig.received[APP]) == sent[APP]
 
 
+def test_a_connection_that_has_lasted_as_long_as_it_may_is_reset_however_busy() -> None:
+    rig = Rig(RELAY, life_timeout=100.0)
+    for _ in range(10):
+        rig.advance(9.9)
+        rig.origin_sends(b".")
+    assert not rig.over
+    rig.advance(1.1)
+
+    assert rig.aborted
+    assert rig.record.error == "open for 100 s, which is the limit"
+
+
 UPSTREAM = (
     '[upstreams]\nu = "socks5://192.0.2.1:1080"\n[[rule]]\nhost = "a.example"\naction = "upstream"\nupstream = "u"'
 )
 
 
-def test_what_is_to_go_through_an_upstream_is_refused_rather_than_sent_around_it() -> None:
+def test_what_is_to_go_through_an_upstream_is_dialled_through_it_alone_and_by_name() -> None:
     rig = Rig(UPSTREAM)
+    assert rig.dials == 0, "not even a connect() may show where it is going"
     rig.app_sends(GET)
 
-    assert rig.aborted
-    assert rig.dials == 0, "not even a connect() may show where it was going"
-    assert (rig.record.decision, rig.record.error) == ("upstream", "this version cannot go through an upstream proxy")
+    assert rig.dialled == [("u", "a.example")]
+    assert rig.take(ORIGIN) == GET
+
+
+def test_what_goes_through_an_upstream_can_be_decrypted_too() -> None:
+    rig = Rig(UPSTREAM.replace('action = "upstream"', 'action = "inspect"'))
+    rig.app_sends(client_hello("a.example"))
+
+    assert rig.dialled == [("u", "a.example")]
+    assert isinstance(parse_client_hello(rig.take(ORIGIN)), ClientHello), (
+        "our own hello, to the origin inside of the tunnel"
+    )
+
+
+@pytest.mark.parametrize(("dns", "dialled_at_once"), [("remote", False), ("app", True)])
+def test_a_relay_through_an_upstream_waits_for_the_name_only_if_the_proxy_wants_it(
+    dns: str, dialled_at_once: bool
+) -> None:
+    table = f'[upstreams.u]\nproxies = "socks5://192.0.2.1:1080"\ndns = "{dns}"\n'
+    rig = Rig(table + '[[rule]]\nport = 443\naction = "relay"\nupstream = "u"')
+    assert rig.dials == dialled_at_once
+    rig.app_sends(client_hello("a.example"))
+
+    assert rig.dialled == [("u", None if dialled_at_once else "a.example")]
+
+
+def test_a_silent_app_is_dialled_as_if_it_never_speaks_and_anew_if_it_does() -> None:
+    rig = Rig(UPSTREAM)
+    rig.advance(PEEK_TIMEOUT)
+    assert rig.dialled == [(None, None)], "perhaps the origin speaks first"
+    rig.app_sends(GET)
+
+    assert rig.dialled == [(None, None), ("u", "a.example")]
+    assert rig.take(ORIGIN) == GET
+
+
+def test_a_silent_app_whose_every_connection_goes_through_an_upstream_is_not_dialled_around_it() -> None:
+    rig = Rig('[upstreams]\nu = "http://192.0.2.1:1"\n[[rule]]\nport = 443\naction = "inspect"\nupstream = "u"')
+    rig.advance(PEEK_TIMEOUT)
+    rig.origin_sends(b"220 ready")
+
+    assert rig.dialled == [("u", None)]
+    assert rig.take(APP) == b"220 ready"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer", "aborted"),
+    [
+        (GET, GATEWAY_PAGE, False),
+        (client_hello("a.example"), fatal_alert(Alert.INTERNAL_ERROR), False),
+        (b"\x00\x01 nothing known", b"", True),
+    ],
+)
+def test_an_app_whose_upstream_fails_is_told_in_its_own_language(sent: bytes, answer: bytes, aborted: bool) -> None:
+    rig = Rig('[upstreams]\nu = "http://192.0.2.1:1"\n[[rule]]\naction = "upstream"\nupstream = "u"', connects=False)
+    rig.app_sends(sent)
+    rig.event(ConnectFailed("upstream u: http://192.0.2.1:1: forbidden (HTTP 403)"))
+
+    assert (rig.take(APP), rig.aborted, rig.closed) == (answer, aborted, not aborted)
+    assert rig.record.error == "dial: upstream u: http://192.0.2.1:1: forbidden (HTTP 403)"
+    assert rig.record.upstream == "u"
+
+
+def test_an_upstream_that_never_answers_is_given_up() -> None:
+    rig = Rig(UPSTREAM, connects=False)
+    rig.app_sends(GET)
+    rig.advance(21.1)
+
+    assert rig.take(APP) == GATEWAY_PAGE
+    assert rig.record.error == "dial: no answer within 20 s"
+
+
+def test_the_record_names_the_proxies_that_were_gone_through() -> None:
+    rig = Rig(UPSTREAM, connects=False)
+    rig.app_sends(GET)
+    rig.event(Connected("socks5://192.0.2.1:1080"))
+    rig.origin_sends(b"HTTP/1.1 204 No Content\r\n\r\n")
+    rig.ends(APP)
+    rig.ends(ORIGIN)
+
+    assert rig.record.upstream == "u (socks5://192.0.2.1:1080)"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,11 @@ def codes(text: str) -> list[tuple[str, int]]:
         (('[[rule]]\napp = "a.exe"\naction = "direct"\n[[rule]]\nport = 1\naction = "relay"\n'
           'on_failure = "closed"'), [("closed", 4)]),
         ('[[rule]]\npath = "/a"\naction = "relay"', [("http", 1)]),
-        ('[upstreams]\nu = "http://x:1"\n[[rule]]\naction = "upstream"\nupstream = "u"', [("upstream", 3)]),
+        ('[upstreams]\nu = "http://x:1"\n[[rule]]\naction = "upstream"\nupstream = "u"', []),
+        ('[upstreams]\nu = "http://x:1"', [("unused", 2)]),
+        (('[upstreams]\nu = "http://u:p@x:1"\n[upstreams.v]\nproxies = [{ url = "http://x:1", auth = "env:A" }]\n'
+          '[[rule]]\nport = 1\naction = "relay"\nupstream = "u"\n[[rule]]\naction = "relay"\nupstream = "v"'),
+         [("password", 2)]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_found_and_nothing_else(text: str, expected: list[tuple[str, int]]) -> None:

@@ -136,7 +136,7 @@ def test_lists_include_lists_and_a_list_is_read_once() -> None:
          ['p.toml:1: groups: found 3; allowed: tables "apps", "hosts", "networks"']),
         ('[[rule]]\nname = "a"\nport = 1\naction = "block"\n[[rule]]\nport = 2\nname = "a"\naction = "block"', {},
          ['p.toml:7: name: found "a", which the rule of line 2 has']),
-        (('[upstreams]\nu = ["ftp://x:1", "socks5://x", "http://a:b@x:1", 7]\nv = []\n[[rule]]\n'
+        (('[upstreams]\nu = ["ftp://x:1", "socks5://x", "http://a:secret@x", 7]\nv = []\n[[rule]]\n'
           'port = 1\naction = "upstream"'), {},
          ["p.toml:2: upstreams.u", "p.toml:2: upstreams.u", "p.toml:2: upstreams.u", "p.toml:2: upstreams.u",
           "p.toml:3: upstreams.v", "p.toml:6: upstream: missing"]),

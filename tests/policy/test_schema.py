@@ -49,10 +49,10 @@ def _keyword(name: str, wanted: object, schema: dict[str, object], value: object
             return not isinstance(value, str) or re.search(wanted, value) is not None
         case (("minimum" | "maximum"), int()):
             return not isinstance(value, int) or (value >= wanted if name == "minimum" else value <= wanted)
-        case (("minLength" | "maxLength" | "minItems"), int()):
+        case (("minLength" | "maxLength" | "minItems" | "maxItems"), int()):
             if not isinstance(value, str | list):
                 return True
-            return len(value) <= wanted if name == "maxLength" else len(value) >= wanted
+            return len(value) <= wanted if name.startswith("max") else len(value) >= wanted
     raise AssertionError(f"the schema uses {name}: {wanted}")
 
 
@@ -67,6 +67,11 @@ h = ["*.x"]
 n = "10.0.0.0/8"
 [upstreams]
 u = ["socks5://192.0.2.1:1080", "http://192.0.2.2:3128"]
+one = { url = "https://proxy.example:443", auth = "env:PROXY_AUTH" }
+[upstreams.table]
+proxies = ["http://a.example:1", ["socks5h://b.example:1", { url = "socks5+tls://[2001:db8::1]:2", auth = "file:s" }]]
+fallback = "direct"
+dns = "app"
 [[rule]]
 name = "x"
 app = "@a"

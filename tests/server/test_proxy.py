@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -313,6 +314,47 @@ def test_one_connection_too_many_is_reset_and_the_next_is_welcome_again(tmp_path
                 while proxy.ready.counters.open:
                     await asyncio.sleep(0)
             assert proxy.ready.counters.refused_over_limit == 2
+
+    run(scenario())
+
+
+def test_an_app_that_has_its_share_is_refused_and_other_apps_are_not(tmp_path: Path) -> None:
+    async def connect(stack: ExitStack, proxy: RunningProxy, port: int, app: str) -> socket.socket:
+        one = stack.enter_context(socket.socket())
+        one.setblocking(False)
+        one.bind(("127.0.0.1", 0))
+        proxy.system.redirects.expect(one.getsockname()[1], context_for("127.0.0.1", port, app=app))
+        with suppress(ConnectionResetError):  # refused as fast as that; then sending fails
+            await asyncio.get_running_loop().sock_connect(one, proxy.address)
+        return one
+
+    async def answers(one: socket.socket) -> bytes:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_sendall(one, b"x")
+            return await loop.sock_recv(one, 1)
+        except ConnectionError:
+            return b""
+
+    async def scenario() -> None:
+        server = await origin(echo)
+        limits = Limits(max_connections_per_app=2)
+        with ExitStack() as stack:
+            async with server, running_proxy(tmp_path, RELAY, limits=limits) as proxy:
+                port = port_of(server)
+                greedy = [await connect(stack, proxy, port, "/usr/bin/greedy") for _ in range(3)]
+                assert [await answers(one) for one in greedy] == [b"x", b"x", b""]
+                modest = await connect(stack, proxy, port, "/usr/bin/modest")
+                assert await answers(modest) == b"x"
+                assert proxy.ready.counters.refused_over_app_limit == 1
+                for one in greedy:
+                    one.close()
+                while proxy.ready.counters.open > 1:
+                    await asyncio.sleep(0)
+                again = await connect(stack, proxy, port, "/usr/bin/greedy")
+                assert await answers(again) == b"x"
+                modest.close()
+                again.close()
 
     run(scenario())
 

@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,8 +18,21 @@ from pointsman.cli import options
 from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
+from pointsman.control.workers import Terms, Workers
 from pointsman.errors import Exit, PointsmanError
+from pointsman.server.limits import Limits
+from pointsman.server.listener import Listeners
 from pointsman.system.interface import Processes, System
+
+MAX_WORKERS = {"driver": 2, "netfilter": 64}
+LIMIT_NAMES = {
+    "connections": "max_connections",
+    "connections-per-app": "max_connections_per_app",
+    "idle": "idle_timeout",
+    "life": "life_timeout",
+    "dial": "dial_timeout",
+    "drain": "drain_timeout",
+}
 
 
 @click.command(short_help="run the proxy in the foreground")
@@ -34,6 +49,20 @@ from pointsman.system.interface import Processes, System
     default="driver",
     help="who redirects to us: the driver, or nft rules on a Linux gateway (listens on every address)",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_WORKERS["netfilter"]),
+    default=1,
+    metavar="N",
+    help=f"processes that share the endpoint; with the driver at most {MAX_WORKERS['driver']}",
+)
+@click.option(
+    "--limit",
+    "limit",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help=f"may be repeated; names: {', '.join(LIMIT_NAMES)} (the timeouts in seconds)",
+)
 @click.option("--fast/--no-fast", default=True, help="use uvloop if it is installed; default: yes")
 @click.option("--quiet", is_flag=True, help="no flow records on standard output")
 @click.option("--json", "as_json", is_flag=True, help="on standard output: one JSON object a line, readiness first")
@@ -44,6 +73,8 @@ def run(
     port: int,
     ca_dir: Path,
     source: str,
+    workers: int,
+    limit: tuple[str, ...],
     fast: bool,
     quiet: bool,
     as_json: bool,
@@ -52,6 +83,11 @@ def run(
 
     Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver.
     """
+    if workers > MAX_WORKERS[source]:
+        raise click.BadParameter(
+            f"the driver knows four registrations, and a hand-over needs some: at most {MAX_WORKERS[source]}",
+            param_hint="--workers",
+        )
     settings = Settings(
         policy=load_policy(policy) if policy else default_policy(),
         policy_file=policy,
@@ -62,10 +98,39 @@ def run(
         print_flows=not (as_json or quiet),
         json_flows=as_json and not quiet,
         any_address=source == "netfilter",
+        limits=limits_of(limit),
+        workers=workers,
     )
-    proxy = run_proxy(settings, choose_system(source), lambda ready: announce(ready, as_json=as_json))
-    with asyncio.Runner(loop_factory=loop_factory(fast=fast)) as runner:
-        runner.run(proxy)
+    factory = loop_factory(fast=fast)
+    system, on_ready = choose_system(source), partial(announce, as_json=as_json)
+    hired: list[Workers] = []
+
+    def hire(listeners: Listeners, joined: Callable[[], None]) -> Workers:
+        terms = Terms(settings, partial(choose_system, source), factory)
+        hired.append(Workers(terms, listeners, joined, sys.stdout))
+        return hired[0]
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(run_proxy(settings, system, on_ready, hire=hire if workers > 1 else None))
+    for one in hired:
+        one.check()
+
+
+def limits_of(options: tuple[str, ...]) -> Limits:
+    """Raises click.BadParameter."""
+    found: dict[str, Any] = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        field = LIMIT_NAMES.get(name)
+        try:
+            number = float(text) if field is not None and field.endswith("timeout") else int(text)
+        except ValueError:
+            number = 0
+        if field is None or not number > 0:
+            allowed = f"NAME=NUMBER, more than 0; names: {', '.join(LIMIT_NAMES)}"
+            raise click.BadParameter(f"found {option!r}; allowed: {allowed}", param_hint="--limit")
+        found[field] = number
+    return Limits(**found)
 
 
 def announce(ready: Ready, *, as_json: bool) -> None:

@@ -118,6 +118,7 @@ def human_line(record: FlowRecord) -> str:
         f"{record.duration_ms:.0f} ms",
         decision,
     ]
+    parts += [f"via {text}" for text in (record.upstream,) if text]
     parts += [f"! {text}" for text in (record.error,) if text]
     parts += [f"({text})" for text in (record.note,) if text]
     return _printable("  ".join(parts))

@@ -39,6 +39,7 @@ class LearnedFile:
         return self._learned.find(app, host, now)
 
     def refused(self, app: str | None, host: str, reason: str, now: float) -> None:
+        self._look()  # another worker may have learned something since
         if self._learned.refused(app, host, reason, now):
             self._save()
 

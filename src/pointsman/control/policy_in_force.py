@@ -57,6 +57,12 @@ class PolicyInForce:
         self._registration.prepare(policy, programs)
         use(policy)
 
+    def take(self, policy: Policy) -> None:
+        """Decide by another policy, which somebody else keeps current and has told the kernel of."""
+        self._whole = policy
+        self._in_force = self._wanted()
+        self._use(self._in_force[0])
+
     async def keep(self) -> None:
         """Look until cancelled."""
         while True:

@@ -120,6 +120,21 @@ class Registration:
         except (DriverError, AbiError) as error:
             _log.warning("cannot register with the driver, connections go direct: %s", error)
 
+    def again(self) -> None:
+        """Register anew, to be the newest: another process of ours has registered since.
+
+        In between connections go direct.  Never raises, as `renew`.
+        """
+        if self._driver is None:
+            return
+        number, self.number = self.number, 0
+        try:
+            if number:
+                self._driver.control(Ioctl.WITHDRAW, registration_request(number), 0)
+        except DriverError as error:
+            _log.warning("the driver refused to withdraw the registration: %s", error)
+        self.renew()
+
     def close(self) -> None:
         """Withdraw, then drop the filters.  Closing twice is harmless."""
         driver, self._driver = self._driver, None

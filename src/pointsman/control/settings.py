@@ -31,6 +31,8 @@ class Settings:
     """The same as JSON lines."""
     lease_ms: int = LEASE_DEFAULT_MS
     limits: Limits = field(default_factory=Limits)
+    workers: int = 1
+    """Processes that share the endpoint; with more than one, this process only looks after them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -9,10 +9,19 @@ from msgspec import Struct
 
 from pointsman.engine.events import Side
 from pointsman.engine.flow_record import FlowRecord
+from pointsman.policy.upstreams import Upstream
 
 
 class Dial(Struct, frozen=True, gc=False):
-    """Connect to the original destination; `Connected` or `ConnectFailed` answers."""
+    """Connect to the original destination; `Connected` or `ConnectFailed` answers.
+
+    A second one takes the place of the first: what that had opened, or had under way, is dropped.
+    """
+
+    upstream: Upstream | None = None
+    """Go through it; None: straight."""
+    host: str | None = None
+    """What the app called the destination, for an upstream that asks by name."""
 
 
 class Send(Struct, frozen=True, gc=False):

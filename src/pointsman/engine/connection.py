@@ -8,7 +8,8 @@ which layer carries the bytes, and when it is over.  It must not know what a soc
        └─ or that the origin speaks first
 
 Dialling begins at once unless a rule that may still apply blocks, or asks for another proxy: then nothing leaves the
-machine until the app has spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.
+machine until the app has spoken, or PEEK_TIMEOUT has shown that it waits for the origin to speak.  If the app speaks
+after all, and the decision asks for another way than the one that was dialled, that is dropped and dialled anew.
 """
 
 from __future__ import annotations
@@ -45,11 +46,19 @@ from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Connection as Subject
 from pointsman.policy.match import evaluate, possible
 from pointsman.policy.rules import Detected, Policy, Protocol
+from pointsman.policy.upstreams import Upstream
+from pointsman.wire.tls_alert import Alert, fatal_alert
 
 BLOCK_PAGE = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
     b"Connection: close\r\nContent-Length: 49\r\n\r\nBlocked by a rule of the policy of this machine.\n"
 )
+_NO_WAY = b"The upstream proxy that the policy of this machine asks for did not let this connection through.\n"
+GATEWAY_PAGE = (
+    b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+) % (len(_NO_WAY), _NO_WAY)
+ATTEMPTS_MARGIN = 1.0  # seconds by which an upstream, which keeps the dial's time itself, may be late
 HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
 
 
@@ -61,6 +70,7 @@ class Settings:
     sessions: Sessions = field(default_factory=Sessions)
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
+    life_timeout: float = float("inf")  # seconds from the first to the last moment
     close_timeout: float = 60.0  # seconds for the last bytes to leave
 
 
@@ -82,6 +92,8 @@ class Connection:
         self._downstream_ended = False
         self._dialled = False
         self._connected = False
+        self._upstream: Upstream | None = None
+        """The one that was dialled through."""
         self._decision: Decision | None = None
         self._layer: Relay | Interception | None = None
         self.steady = False
@@ -90,19 +102,23 @@ class Connection:
         self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
         self._records = RecordMaker(flow)
         self._active = 0.0
+        self._last_moment = float("inf")
         self._stage_deadline: float | None = None
         """Of the quiet peek, the dial, or the closing."""
 
     def start(self, now: float) -> list[Command]:
         self._active = now
+        self._last_moment = now + self._settings.life_timeout
         self._records.start(now)
         decisions = possible(self._settings.policy, self._subject(None))
-        if len(decisions) == 1 and not decisions[0].action.decrypts:
+        upstreams = [self._upstream_of(decision) for decision in decisions]
+        by_name = upstreams[0] is not None and upstreams[0].asks_by_name
+        if len(decisions) == 1 and not decisions[0].action.decrypts and not by_name:
             return self._decide(Peeked(b""), now)  # nothing it might say changes this, so nobody reads it
-        if any(decision.action in (Action.BLOCK, Action.UPSTREAM) for decision in decisions):
+        if any(upstreams) or any(decision.action is Action.BLOCK for decision in decisions):
             self._stage_deadline = now + PEEK_TIMEOUT
             return []
-        return self._dial(now)
+        return self._dial(now, None)
 
     @property
     def app(self) -> str | None:
@@ -113,7 +129,7 @@ class Connection:
         """When to call `tick`, at the latest.  Moves later as bytes flow; it costs nothing to tick too early."""
         if self._stage is _Stage.CLOSING:
             return self._stage_deadline or 0.0
-        deadline = self._active + self._settings.idle_timeout
+        deadline = min(self._active + self._settings.idle_timeout, self._last_moment)
         others = (
             self._stage_deadline,
             self._peek.deadline,
@@ -141,11 +157,13 @@ class Connection:
                 return self._pause(side.other, "congestion")
             case Drained(side):
                 return self._resume(side.other, "congestion")
-            case Connected():
+            case Connected(via):
                 self._active = now
+                if self._upstream is not None and via is not None:
+                    self._records.upstream = f"{self._upstream.name} ({via})"
                 return self._upstream_connected(now)
             case ConnectFailed(error):
-                return self._over(now, f"dial: {error}", Abort())
+                return self._dial_failed(now, f"dial: {error}")
             case LeafReady(context):
                 assert isinstance(self._layer, Interception), "only an interception asks for a leaf"
                 return self._after(self._layer.leaf_ready(context, now), now)
@@ -179,15 +197,18 @@ class Connection:
             return (Abort(),)
         if now >= self._active + self._settings.idle_timeout:
             return self._over(now, f"idle for {self._settings.idle_timeout:g} s", Abort())
+        if now >= self._last_moment:
+            return self._over(now, f"open for {self._settings.life_timeout:g} s, which is the limit", Abort())
         if self._layer is not None and self._layer.handshake_deadline is not None:
             assert isinstance(self._layer, Interception), "only an interception shakes hands"
             return self._after(self._layer.handshake_late(), now)
         if self._dialled and not self._connected and now >= (self._stage_deadline or 0.0):
-            return self._over(now, f"dial: no answer within {self._settings.dial_timeout:g} s", Abort())
+            return self._dial_failed(now, f"dial: no answer within {self._settings.dial_timeout:g} s")
         peeked = self._peek.tick(now)
         if peeked is not None:
             return self._decide(peeked, now)
-        return self._dial(now)  # the app is silent: perhaps the origin speaks first
+        # The app is silent: perhaps the origin speaks first.  What is decided if it does says which way to go.
+        return self._dial(now, self._upstream_of(evaluate(self._settings.policy, self._subject(Peeked(b"")))))
 
     # Peeking and deciding.
 
@@ -223,9 +244,11 @@ class Connection:
             if peeked.head is not None:
                 return [Send(Side.DOWNSTREAM, BLOCK_PAGE), *self._over(now, None, Close())]
             return self._over(now, None, Abort())
-        if self._decision.action is Action.UPSTREAM:  # never around the proxy that was asked for
-            return self._over(now, "this version cannot go through an upstream proxy", Abort())
-        return self._run(now) if self._connected else self._dial(now)
+        dial = self._dial(now, self._upstream_of(self._decision), peeked.host)
+        return self._run(now) if self._connected else dial
+
+    def _upstream_of(self, decision: Decision) -> Upstream | None:
+        return self._settings.policy.upstream_of(decision.rule)
 
     def _subject(self, peeked: Peeked | None) -> Subject:
         """None: nobody has looked yet."""
@@ -245,12 +268,23 @@ class Connection:
 
     # Dialling and carrying.
 
-    def _dial(self, now: float) -> list[Command]:
-        if self._dialled:
+    def _dial(self, now: float, upstream: Upstream | None, host: str | None = None) -> list[Command]:
+        """Nothing, if it is dialled this way already."""
+        if self._dialled and upstream == self._upstream:
             return []
-        self._dialled = True
-        self._stage_deadline = now + self._settings.dial_timeout
-        return [Dial()]
+        self._dialled, self._connected, self._upstream = True, False, upstream
+        self._records.upstream = upstream.name if upstream is not None else None
+        self._stage_deadline = now + self._settings.dial_timeout + (ATTEMPTS_MARGIN if upstream is not None else 0.0)
+        return [Dial(upstream, host)]
+
+    def _dial_failed(self, now: float, error: str) -> list[Command]:
+        """An app whose origin cannot be reached sees RST, as from the origin; one that did reach a proxy, why not."""
+        if self._upstream is not None and self._decision is not None:
+            if self._peeked.head is not None:
+                return [Send(Side.DOWNSTREAM, GATEWAY_PAGE), *self._over(now, error, Close())]
+            if self._peeked.hello is not None:
+                return [Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR)), *self._over(now, error, Close())]
+        return self._over(now, error, Abort())
 
     def _upstream_connected(self, now: float) -> list[Command]:
         self._connected = True

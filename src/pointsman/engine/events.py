@@ -46,6 +46,9 @@ class Lost(Struct, frozen=True, gc=False):
 class Connected(Struct, frozen=True, gc=False):
     """Upstream, in answer to `Dial`."""
 
+    via: str | None = None
+    """The proxies that it went through, for people."""
+
 
 class ConnectFailed(Struct, frozen=True, gc=False):
     error: str

@@ -51,5 +51,7 @@ class FlowRecord(Struct, frozen=True, kw_only=True, gc=False):
     bytes_down: int = 0
     duration_ms: float = 0.0
     error: str | None = None
+    upstream: str | None = None
+    """The upstream of the rule, and the proxies of it that the connection went through."""
     note: str | None = None
     """Something a reader should know that is no error."""

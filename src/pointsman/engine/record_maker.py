@@ -36,6 +36,7 @@ class RecordMaker:
         self._known = _Known()
         self._reported = False
         self.note: str | None = None
+        self.upstream: str | None = None
 
     def start(self, now: float) -> None:
         self._started = now
@@ -114,5 +115,6 @@ class RecordMaker:
             bytes_down=exchange.bytes_down if exchange is not None else bytes_down,
             duration_ms=round((ended - started) * 1000, 3),
             error=error,
+            upstream=self.upstream,
             note=exchange.note if exchange is not None and exchange.note else self.note,
         )

@@ -46,6 +46,8 @@ class SessionSettings:
     policy: Path | None = None
     upstream_ca: tuple[Path, ...] = ()
     placement: PlacementName | None = None
+    run_options: tuple[str, ...] = ()
+    """More for `pointsman run`, such as `--workers 2`."""
 
 
 class LabProxy:
@@ -109,7 +111,7 @@ class Session:
 
     async def start_proxy(self) -> LabProxy:
         """Raises PointsmanError if it ends before it is ready; it has said why on standard error."""
-        arguments = ["--ca", str(self.ca_dir)]
+        arguments = ["--ca", str(self.ca_dir), *self._settings.run_options]
         if self._settings.policy is not None:
             arguments += ["--policy", str(self._settings.policy)]
         for path in self._settings.upstream_ca:

@@ -26,7 +26,7 @@ class Action(Enum):
     INTERCEPT = "intercept"
     """Through the proxy, decrypted, may be changed.  As long as nothing can change it, the same as inspect."""
     UPSTREAM = "upstream"
-    """Through the proxy and on through another proxy, never decrypted."""
+    """Through the proxy and on through another proxy, never decrypted: `relay` with an `upstream`."""
 
     @property
     def decrypts(self) -> bool:

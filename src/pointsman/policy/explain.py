@@ -13,6 +13,7 @@ from pointsman.policy.match import Connection, match_rule
 from pointsman.policy.outcome import Outcome
 from pointsman.policy.question import Asked
 from pointsman.policy.rules import Policy, Protocol, Rule
+from pointsman.policy.upstreams import words_of
 from pointsman.wire.abi import REASON_TEXT, Reason, Verdict
 
 MAX_NEAR_MISSES = 5
@@ -49,6 +50,8 @@ class Explanation:
     """What the driver says to it."""
     fails_open: str | None
     near_misses: list[NearMiss] = field(default_factory=list)
+    upstream: list[str] | None = None
+    """The chains of the upstream that it goes through, the first that works."""
 
 
 def explain(asked: Asked) -> Explanation:
@@ -64,6 +67,7 @@ def explain(asked: Asked) -> Explanation:
         kernel=_kernel_words(result, asked.connection),
         fails_open=_why_not(result, asked.connection) if result.fails_open else None,
         near_misses=near_misses(policy, asked.connection, rule),
+        upstream=_upstream_words(result, policy),
     )
 
 
@@ -75,6 +79,14 @@ def _kernel_words(result: Outcome, connection: Connection) -> str:
             return "connect() fails" if connection.protocol is Protocol.TCP else "its datagrams are dropped"
         case Verdict.PASS:
             return f"goes direct: {REASON_TEXT[result.kernel.reason]}"
+
+
+def _upstream_words(result: Outcome, policy: Policy) -> list[str] | None:
+    upstream = policy.upstream_of(result.wanted.rule)
+    if upstream is None or not result.is_by_proxy or result.action is not result.wanted.action:
+        return None
+    last = ["direct"] if upstream.may_go_direct else []
+    return [*map(words_of, upstream.alternatives), *last]
 
 
 def _why_not(result: Outcome, connection: Connection) -> str:
@@ -171,6 +183,8 @@ def readable(one: Explanation) -> str:
         rows[0] += f", although the rule says {one.wanted}: {one.fails_open}"
     rows.append(f"  rule:    {one.rule} ({where})")
     rows.append(f"  decides: the {one.decided_by}; the kernel: {one.kernel}")
+    if one.upstream is not None:
+        rows.append(f"  through: {', or '.join(one.upstream)}")
     for miss in one.near_misses:
         why = f"{miss.key} is {miss.found}, wanted {miss.wants}"
         if miss.if_from is not None:

@@ -16,6 +16,7 @@ from pointsman.policy.rules import Policy, Protocol, Rule
 from pointsman.policy.sight import MAX_KERNEL_NETWORKS, Sight
 from pointsman.policy.situation import destination_reason
 from pointsman.policy.tables import HostSet, NetworkSet
+from pointsman.policy.upstreams import Credentials
 from pointsman.wire.abi import REASON_TEXT, Reason
 
 MAX_COMPARED = 2000  # entries of one set; longer lists are not compared with each other
@@ -30,7 +31,7 @@ class Finding:
 
 
 def lint(policy: Policy) -> list[Finding]:
-    """In the order of the file."""
+    """Upstreams first, then rules, each in the order of the file."""
     found: list[Finding] = []
     everything = [rule for rule in policy.rules if _matches_everything(rule)]
     few = len(policy.rules) <= MAX_SHADOW_RULES
@@ -46,7 +47,18 @@ def lint(policy: Policy) -> list[Finding]:
         if rule.id in unclosed:
             text = f'"{rule.label}" cannot be installed to fail closed: {unclosed[rule.id]}'
             found.append(Finding("closed", rule.line, text))
-    return found
+    return [*_of_upstreams(policy), *found]
+
+
+def _of_upstreams(policy: Policy) -> Iterator[Finding]:
+    used = {rule.upstream for rule in policy.rules}
+    for one in policy.upstreams:
+        if one.name not in used:
+            yield Finding("unused", one.line, f'upstream "{one.name}": no rule goes through it')
+        hops = [hop for chain in one.alternatives for hop in chain]
+        if any(isinstance(hop.credentials, Credentials) for hop in hops):
+            text = f'upstream "{one.name}": has a password in the policy, a file that people show each other; '
+            yield Finding("password", one.line, text + 'use { url = "…", auth = "env:NAME" } or "file:NAME"')
 
 
 def _of_rule(rule: Rule) -> list[tuple[str, str]]:
@@ -77,8 +89,6 @@ def _of_addresses(rule: Rule) -> Iterator[tuple[str, str]]:
 def _of_what_is_missing(rule: Rule) -> Iterator[tuple[str, str]]:
     if rule.action is Action.INTERCEPT:
         yield "intercept", "intercepts: nothing can change traffic yet, so it does the same as inspect"
-    if rule.action is Action.UPSTREAM:
-        yield "upstream", "goes through an upstream proxy, which this version cannot: its connections are refused"
     if rule.method or rule.path:
         yield "http", "asks for method or path: they are seen in clear HTTP alone, of the first request of a connection"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.decision import Action
@@ -17,8 +17,10 @@ from pointsman.policy.load_groups import KINDS, Groups
 from pointsman.policy.load_lines import Lines
 from pointsman.policy.load_lists import ReadList
 from pointsman.policy.load_rule import ACTIONS, RuleLoader, unknown_key
-from pointsman.policy.load_values import listed, quote, upstream_url
-from pointsman.policy.rules import Policy, Rule, Upstream
+from pointsman.policy.load_upstreams import upstream
+from pointsman.policy.load_values import listed, quote
+from pointsman.policy.rules import Policy, Rule
+from pointsman.policy.upstreams import Upstream
 
 MAX_RULES = 10_000
 TOP_KEYS = ("default", "groups", "upstreams", "rule")
@@ -99,17 +101,12 @@ class _Loader:
     def _upstreams(self, table: dict[str, object]) -> list[Upstream]:
         found: list[Upstream] = []
         for name, value in self._named(table.get("upstreams", {}), "upstreams").items():
-            line = self.lines.top("upstreams", name)
-            urls = value if isinstance(value, list) else [value]
-            chain = []
-            for url in urls:
-                try:
-                    chain.append(upstream_url(url))
-                except ValueError as error:
-                    self._error(line, f"upstreams.{name}: found {quote(url)}; allowed: {error}")
-            if not urls:
-                self._error(line, f"upstreams.{name}: found an empty list; at least one URL is needed")
-            found.append(Upstream(name, tuple(chain)))
+            where, line = f"upstreams.{name}", self.lines.top("upstreams", name)
+
+            def complain(text: str, where: str = where, line: int = line) -> None:
+                self._error(line, f"{where}: {text}")
+
+            found.append(replace(upstream(name, value, complain), line=line))
         return found
 
     def _groups(self, table: dict[str, object]) -> Groups:

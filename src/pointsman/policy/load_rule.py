@@ -134,9 +134,10 @@ class RuleLoader:
         elif name is not None and (not isinstance(name, str) or name not in self.upstreams):
             known = listed(sorted(self.upstreams)) or "none"
             self.error(line("upstream"), f"upstream: found {quote(name)}; names in [upstreams]: {known}")
-        elif name is not None and action is not Action.UPSTREAM:
+        elif name is not None and action.is_for_kernel:
             self.error(
-                line("upstream"), f'upstream: found with action "{action.value}"; it goes with action "upstream"'
+                line("upstream"),
+                f'upstream: found with action "{action.value}"; allowed: "upstream", "relay", "inspect", "intercept"',
             )
         return name if isinstance(name, str) else None
 

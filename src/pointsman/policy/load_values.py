@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 from unicodedata import normalize
-from urllib.parse import urlsplit
 
 from pointsman.policy.rules import DAY, Window
 from pointsman.policy.security import is_sid
@@ -17,8 +16,8 @@ from pointsman.policy.tables import Network
 from pointsman.wire.client_hello import host_name
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-UPSTREAM_SCHEMES = ("socks5", "socks5h", "http", "https")
 _LONGEST_QUOTE = 60  # characters of a found value that an error repeats
+_USERINFO = re.compile(r"://.*@")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[\\/]|\\|\*\*[\\/]")
 _NAME = re.compile(r"[^\\/:\"<>|\x00-\x1f]{1,255}")
 _PATH = re.compile(r"[/*][^?#]*")
@@ -140,27 +139,9 @@ def window(value: object) -> Window:
     return Window(frozenset(days), start, end)
 
 
-def upstream_url(value: object) -> str:
-    schemes = ", ".join(UPSTREAM_SCHEMES)
-    allowed = f'the URL of a proxy with its port, such as "socks5://192.0.2.1:1080"; schemes: {schemes}'
-    if not isinstance(value, str):
-        raise ValueError(allowed)
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        raise ValueError(allowed) from None
-    if parts.scheme not in UPSTREAM_SCHEMES or not parts.hostname or not port:
-        raise ValueError(allowed)
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(allowed)
-    if parts.password is not None:
-        raise ValueError("a URL without a password: a policy is a file that people show each other")
-    return value
-
-
 def quote(value: object) -> str:
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    """As an error repeats it; without credentials, should it be a URL that has some."""
+    text = _USERINFO.sub("://…@", f'"{value}"' if isinstance(value, str) else repr(value))
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 

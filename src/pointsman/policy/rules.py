@@ -12,6 +12,7 @@ from enum import Enum
 from pointsman.policy.apps import AppSet
 from pointsman.policy.decision import Action
 from pointsman.policy.tables import HostSet, NetworkSet
+from pointsman.policy.upstreams import Upstream
 
 DAY = 24 * 60  # minutes
 WEEK = 7 * DAY  # minutes
@@ -57,13 +58,6 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
-    name: str
-    chain: tuple[str, ...]
-    """URLs of proxies, the first is the one that we connect to."""
-
-
-@dataclass(frozen=True, slots=True)
 class Rule:
     """An empty set or tuple, and no protocol, match everything; within one of them any one is enough."""
 
@@ -90,6 +84,7 @@ class Rule:
     """Globs over the path of an HTTP request."""
     time: tuple[Window, ...] = ()
     upstream: str | None = None
+    """A name of `Policy.upstreams`: through it go the connections that this rule relays, inspects or intercepts."""
     on_failure: OnFailure = OnFailure.OPEN
     line: int = 0
     """Where it starts in the source, from 1."""
@@ -127,6 +122,12 @@ class Policy:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "asks_process", any(rule.asks_process for rule in self.rules))
+
+    def upstream_of(self, rule: Rule | None) -> Upstream | None:
+        """None: straight to the origin."""
+        if rule is None or rule.upstream is None:
+            return None
+        return next(one for one in self.upstreams if one.name == rule.upstream)
 
 
 def active_at(policy: Policy, minute: int) -> Policy:

@@ -10,7 +10,9 @@ from pointsman.policy.decision import Action
 from pointsman.policy.load import DEFAULT_ACTIONS
 from pointsman.policy.load_groups import KINDS
 from pointsman.policy.load_rule import PROTOCOLS
+from pointsman.policy.load_upstreams import DNS, FALLBACKS
 from pointsman.policy.rules import OnFailure
+from pointsman.policy.upstreams import MAX_ALTERNATIVES, MAX_HOPS
 
 Json = dict[str, object]
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -46,10 +48,37 @@ def policy_schema() -> Json:
                 "additionalProperties": False,
                 "properties": {kind: _table_of(_one_or_more({"type": "string"})) for kind in KINDS},
             },
-            "upstreams": _table_of(_one_or_more({"type": "string"})),
+            "upstreams": _table_of(_upstream()),
             "rule": {"type": "array", "items": _rule()},
         },
     }
+
+
+def _upstream() -> Json:
+    proxy: Json = {
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["url"],
+                "properties": {"url": {"type": "string"}, "auth": {"type": "string", "pattern": "^(env|file):."}},
+            },
+        ]
+    }
+    chain: Json = {"anyOf": [proxy, {"type": "array", "items": proxy, "minItems": 1, "maxItems": MAX_HOPS}]}
+    proxies = {"type": "array", "items": chain, "minItems": 1, "maxItems": MAX_ALTERNATIVES}
+    table: Json = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["proxies"],
+        "properties": {
+            "proxies": {"anyOf": [{"type": "string"}, proxies], "description": "alternatives, the best one first"},
+            "fallback": {"enum": list(FALLBACKS), "description": "if none of them works"},
+            "dns": {"enum": list(DNS), "description": "who looks a host name up: the last proxy, or the app has"},
+        },
+    }
+    return {"anyOf": [chain, table], "description": "a URL, a chain of URLs, or a table of alternatives"}
 
 
 def _rule() -> Json:
@@ -60,7 +89,10 @@ def _rule() -> Json:
         "port": {**_one_or_more(_PORT), "description": 'ports and ranges: 443, "8000-8099"'},
         "protocol": {"enum": list(PROTOCOLS)},
         "action": {"enum": [action.value for action in Action]},
-        "upstream": {"type": "string", "description": "a name of [upstreams], with action upstream"},
+        "upstream": {
+            "type": "string",
+            "description": "a name of [upstreams]; not with direct or block",
+        },
         "on_failure": {"enum": [one.value for one in OnFailure]},
     }
     return {"type": "object", "additionalProperties": False, "required": ["action"], "properties": properties}

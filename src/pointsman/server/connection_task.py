@@ -32,8 +32,11 @@ from pointsman.engine.events import (
     Stopping,
 )
 from pointsman.engine.flow_record import FlowRecord
+from pointsman.policy.upstreams import Upstream
 from pointsman.server.dial import ReadyDial, describe, dial, prepared
 from pointsman.server.stream import ReadyStream, Stream, knows_readiness, open_stream
+from pointsman.server.tunnel_stream import TunnelStream
+from pointsman.server.upstream_dial import Upstreams
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
 
@@ -43,6 +46,7 @@ class Services:
     """What all connections share."""
 
     redirects: RedirectSource
+    upstreams: Upstreams
     leaves: LeafCache
     threads: Executor
     """For issuing leafs, off the event loop."""
@@ -65,6 +69,8 @@ class ConnectionTask:
         self._handling = False
         self._timer: asyncio.TimerHandle | None = None
         self._dialling: ReadyDial | None = None
+        self._dropped = 0
+        """Upstream streams that the engine knows no more, and that have not said their last word."""
         self._work: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._bug: Exception | None = None
@@ -79,6 +85,10 @@ class ConnectionTask:
             accepted.close()
         if self._bug is not None:
             raise self._bug
+
+    @property
+    def app(self) -> str | None:
+        return self._connection.app
 
     def stop(self) -> None:
         """Do not wait for this connection any longer."""
@@ -112,17 +122,20 @@ class ConnectionTask:
         self._handle(Drained(side))
 
     def side_closed(self, side: Side, error: Exception | None) -> None:
+        if self._dropped and side is Side.UPSTREAM:
+            self._dropped -= 1
+            return
         self._streams.pop(side, None)
         if not self._connection.closing and self._bug is None:
             self._handle(Lost(side, describe(error) if isinstance(error, OSError) else str(error or "closed")))
         self._check_over()
 
-    def _side_opened(self, side: Side, stream: Stream) -> None:
+    def _side_opened(self, side: Side, stream: Stream, via: str | None = None) -> None:
         self._streams[side] = stream
         if self._connection.closing:
             stream.abort()
         elif side is Side.UPSTREAM:
-            self._handle(Connected())
+            self._handle(Connected(via))
         else:
             self._guarded(lambda: self._do(self._connection.start(self._loop.time())))
 
@@ -174,8 +187,8 @@ class ConnectionTask:
                 case End(side):
                     if side in streams:
                         streams[side].end()
-                case Dial():
-                    self._dial()
+                case Dial(upstream, host):
+                    self._dial(upstream, host)
                 case MintLeaf():
                     self._mint(command)
                 case Learn(host, reason):
@@ -255,7 +268,37 @@ class ConnectionTask:
         for task in self._work:
             task.cancel()
 
-    def _dial(self) -> None:
+    def _dial(self, upstream: Upstream | None, host: str | None) -> None:
+        self._drop_upstream()
+        if upstream is not None:
+            self._start(self._dial_through(upstream, host))
+        else:
+            self._dial_straight()
+
+    def _drop_upstream(self) -> None:
+        """What an earlier dial has led to; before the layers run there is no other work."""
+        self._cancel_work()
+        stream = self._streams.pop(Side.UPSTREAM, None)
+        if stream is not None:
+            self._dropped += 1
+            stream.close()
+
+    async def _dial_through(self, upstream: Upstream, host: str | None) -> None:
+        try:
+            dialled = await self._services.upstreams.dial(upstream, self._destination, host, self._records)
+        except OSError as error:
+            self._handle(ConnectFailed(describe(error)))
+            return
+        stream: Stream
+        if dialled.layers:
+            stream = await TunnelStream.open(dialled.socket, dialled.layers, self)
+        else:
+            stream = await open_stream(dialled.socket, Side.UPSTREAM, self)
+        self._side_opened(Side.UPSTREAM, stream, dialled.via)
+        if dialled.leftover:
+            self.received(Side.UPSTREAM, dialled.leftover)
+
+    def _dial_straight(self) -> None:
         if not knows_readiness(self._loop):
             self._start(self._dial_in_task())
             return

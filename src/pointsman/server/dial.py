@@ -28,6 +28,7 @@ class ReadyDial:
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._waiting = False
+        self._over = False
 
     def start(self, destination: tuple[Address, int]) -> None:
         error = self._upstream.connect_ex((str(destination[0]), destination[1]))
@@ -39,10 +40,13 @@ class ReadyDial:
 
     def cancel(self) -> None:
         """Harmless when it is over."""
+        if self._over:
+            return
+        self._over = True
         if self._waiting:
             self._waiting = False
             self._loop.remove_writer(self._upstream.fileno())
-            self._upstream.close()
+        self._upstream.close()
 
     def _writable(self) -> None:
         self._waiting = False
@@ -50,6 +54,9 @@ class ReadyDial:
         self._finish(self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _finish(self, error: int) -> None:
+        if self._over:
+            return
+        self._over = True
         if error:
             self._upstream.close()
         self._done(self._upstream, OSError(error, os.strerror(error)) if error else None)

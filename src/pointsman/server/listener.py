@@ -21,7 +21,6 @@ from pointsman.server.stream import knows_readiness
 from pointsman.wire.abi import Endpoints
 
 BACKLOG = 1024  # connections that wait to be accepted
-ACCEPT_AT_ONCE = 64  # connections, before others have their turn
 EXHAUSTED_PAUSE = 0.1  # seconds without accepting when the system is out of handles or memory
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -81,12 +80,12 @@ def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socke
 
 
 async def accept_forever(
-    listening: socket.socket, accepted: Callable[[socket.socket], None], counters: Counters
+    listening: socket.socket, accepted: Callable[[socket.socket], None], counters: Counters, at_once: int = 64
 ) -> None:
     """Ends when `listening` is closed, or by cancellation.  `accepted` owns each socket it is given."""
     loop = asyncio.get_running_loop()
     if knows_readiness(loop):
-        await _accept_when_ready(listening, accepted, counters)
+        await _accept_when_ready(listening, accepted, counters, at_once)
         return
     while listening.fileno() >= 0:
         try:
@@ -101,7 +100,7 @@ async def accept_forever(
 
 
 async def _accept_when_ready(
-    listening: socket.socket, accepted: Callable[[socket.socket], None], counters: Counters
+    listening: socket.socket, accepted: Callable[[socket.socket], None], counters: Counters, at_once: int
 ) -> None:
     """The same without a future for each connection: all that wait are accepted in one turn of the loop."""
     loop = asyncio.get_running_loop()
@@ -109,7 +108,7 @@ async def _accept_when_ready(
     exhausted: asyncio.Future[None] = loop.create_future()
 
     def take() -> None:
-        for _ in range(ACCEPT_AT_ONCE):
+        for _ in range(at_once):
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, InterruptedError):

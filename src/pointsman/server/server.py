@@ -32,13 +32,17 @@ _log = logging.getLogger(__name__)
 
 
 class Server:
-    def __init__(self, system: System, settings: Settings, services: Services, limits: Limits) -> None:
+    def __init__(
+        self, system: System, settings: Settings, services: Services, limits: Limits, first_id: int = 1
+    ) -> None:
         self._system = system
         self._settings = settings
         self._services = services
         self._limits = limits
-        self._ids = count(1)
+        self._ids = count(first_id)
         self._tasks: dict[asyncio.Task[None], ConnectionTask] = {}
+        self._of_app: dict[str, int] = {}
+        """How many connections are open, by program."""
         self.counters = Counters()
 
     def use(self, policy: Policy) -> None:
@@ -49,7 +53,14 @@ class Server:
         """Accept until `stop` is set, then let open connections finish for as long as the limits say."""
         async with asyncio.TaskGroup() as group:
             accepting = [
-                group.create_task(accept_forever(one, lambda accepted: self._take(accepted, group), self.counters))
+                group.create_task(
+                    accept_forever(
+                        one,
+                        lambda accepted: self._take(accepted, group),
+                        self.counters,
+                        self._limits.accept_at_once,
+                    )
+                )
                 for one in listening
             ]
             await stop.wait()
@@ -83,12 +94,30 @@ class Server:
             # A bug of ours.  The accept loop must outlive it.
             self._crashed()
             made = None
-        if made is None:
+        if made is None or not self._may_have_another(made.app):
             _refuse(accepted)
             return
         task = group.create_task(self._run(made, accepted))
         self._tasks[task] = made
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._ended)
+
+    def _may_have_another(self, app: str | None) -> bool:
+        """If so, it is counted."""
+        if app is None:
+            return True
+        open_now = self._of_app.get(app, 0)
+        if open_now >= self._limits.max_connections_per_app:
+            self.counters.refused_over_app_limit += 1
+            return False
+        self._of_app[app] = open_now + 1
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        app = self._tasks.pop(task).app
+        if app is not None:
+            self._of_app[app] -= 1
+            if not self._of_app[app]:
+                del self._of_app[app]
 
     async def _run(self, connection: ConnectionTask, accepted: socket.socket) -> None:
         self.counters.open += 1

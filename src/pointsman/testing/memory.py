@@ -42,6 +42,7 @@ class Rig:
         learned: Learned | None = None,
         sessions: Sessions | None = None,
         upstream_tls: UpstreamTls | None = None,
+        life_timeout: float = float("inf"),
     ) -> None:
         """`connects`: a dial succeeds at once; otherwise the test tells."""
         self.now = 1000.0
@@ -50,6 +51,8 @@ class Rig:
         """Ends that saw our FIN."""
         self.paused: set[Side] = set()
         self.dials = 0
+        self.dialled: list[tuple[str | None, str | None]] = []
+        """Upstream and host of each dial."""
         self.closed = False
         self.aborted = False
         self.records: list[FlowRecord] = []
@@ -65,6 +68,7 @@ class Rig:
             upstream_tls or self._upstream_tls,
             self.learned,
             sessions if sessions is not None else Sessions(),
+            life_timeout=life_timeout,
         )
         self.connection = Connection(flow, settings)
         self._do(self.connection.start(self.now))
@@ -128,8 +132,9 @@ class Rig:
                     self.paused.add(side)
                 case Resume(side):
                     self.paused.discard(side)
-                case Dial():
+                case Dial(upstream, host):
                     self.dials += 1
+                    self.dialled.append((upstream.name if upstream is not None else None, host))
                     if self._connects:
                         follow_up.append(Connected())
                 case MintLeaf():
