@@ -1,6 +1,6 @@
 // The Base Filtering Engine as a service: its state, what survives a stop, what is enabled at a start.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +162,7 @@ sim_bfe_stop(void)
 void
 sim_machine_restart(void)
 {
-    sim_device_reset(); // no driver
+    sim_require_no_driver("sim_machine_restart");
     stop(SIM_BFE_BOOT);
 }
 

@@ -1,6 +1,6 @@
 // Callout functions: registering, notifications about filters, contexts on flows, and when one may go.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <pthread.h>
 #include <stdlib.h>

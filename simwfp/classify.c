@@ -1,6 +1,6 @@
 // One classification: sublayers by weight, filters by weight, arbitration by rights (wfp-engine.md 2.7, 5.2).
 #define _GNU_SOURCE
-#include "sim.h"
+#include "connection.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // Conditions of filters: which are legal on which field, and whether they match a set of values (wfp-engine.md 2.4, 2.5).
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 // FwpmFilterAdd0: what it checks, in what order, and the filter that comes of it (wfp-engine.md 1.6, 2.3).
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>

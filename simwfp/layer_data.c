@@ -1,6 +1,6 @@
 // What a redirect callout works with: redirect handles, redirect records, writable layer data, pending.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "connection.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -251,6 +251,14 @@ FwpsApplyModifiedLayerData0(UINT64 handle, PVOID data, UINT32 flags)
     pending->versions[pending->version_count++] = request;
 }
 
+// The handles that a callout lost: it has been told, and the next driver shall not be blamed for them.
+static void
+forget_handles(sim_pending* pending)
+{
+    (void)__atomic_sub_fetch(&sim_live_classify, pending->handles, __ATOMIC_RELAXED);
+    pending->handles = 0;
+}
+
 void
 sim_callout_returned(void* classify_context)
 {
@@ -269,7 +277,7 @@ sim_callout_returned(void* classify_context)
     }
     if (pending->handles != 0) {
         sim_misuse("a callout returned with %u classify handles", pending->handles);
-        pending->handles = 0;
+        forget_handles(pending);
     }
 }
 
@@ -362,7 +370,7 @@ sim_pending_end(sim_pending* pending)
 {
     if (pending->handles != 0) {
         sim_misuse("a pended classify was completed and %u classify handles were not released", pending->handles);
-        pending->handles = 0;
+        forget_handles(pending);
     }
     for (uint32_t i = 0; i < pending->version_count; i++) {
         free(pending->versions[i]);

@@ -1,6 +1,6 @@
 // The management calls of a kernel-mode client: engine, transactions, providers, sublayers, callouts, filters.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 

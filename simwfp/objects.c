@@ -3,7 +3,7 @@
 // A change inside a transaction is marked on the object (added_by, deleted_by) and becomes real, or goes away, at its
 // end: other sessions see nothing before the commit.  References are counted as the one writer sees them, so that "in use"
 // is a comparison with zero.
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 // Sessions and transactions: who may write, what a commit makes real, what ends with a session.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // The filter engine for user-mode callers: the same calls, with the errors that fwpuclnt.dll returns.
-#include "sim.h"
+#include "objects.h"
 
 // FWP_E_* have the numbers of STATUS_FWP_* in another range; the rest are the usual Win32 codes.
 static uint32_t

@@ -1,5 +1,5 @@
 // Incoming values and metadata of a classification: every field by its name, everything unknown empty or poisoned.
-#include "sim.h"
+#include "connection.h"
 
 #include <string.h>
 

@@ -79,8 +79,9 @@ sim_driver_device(void)
 }
 
 void
-sim_device_reset(void)
+sim_require_no_driver(const char* call)
 {
+    (void)call;
 }
 
 // Wine's IRQL is always 0.
