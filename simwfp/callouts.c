@@ -81,6 +81,9 @@ unregister(sim_callout_function* function)
     if (sim_fails_now()) {
         return STATUS_DEVICE_BUSY;
     }
+    if (sim_unregister_answer(&status)) {
+        return status;
+    }
     sim_index_lock_exclusive();
     if (function->flows == 0 && function->pended == 0) {
         function->used = 0;

@@ -11,6 +11,8 @@ static void (*sim_misuse_handler)(const char* message);
 static uint32_t sim_fail_in_transaction; // counts down; SIM_FAILED: has failed, and the abort does too
 static uint32_t sim_fail_nth;
 static uint32_t sim_call_count;
+static const NTSTATUS* sim_answers; // of unregistering, to come
+static uint32_t sim_answers_left;
 static uint32_t sim_violation_count;
 static char sim_violation_text[256];
 
@@ -89,6 +91,24 @@ sim_transaction_fails(int abort)
     return 1;
 }
 
+void
+sim_unregister_answers(const NTSTATUS* answers, uint32_t count)
+{
+    sim_answers = answers;
+    sim_answers_left = count;
+}
+
+int
+sim_unregister_answer(NTSTATUS* status)
+{
+    if (sim_answers_left == 0) {
+        return 0;
+    }
+    *status = *sim_answers++;
+    sim_answers_left--;
+    return 1;
+}
+
 uint32_t
 sim_calls(void)
 {
@@ -107,6 +127,7 @@ void
 sim_faults_reset(void)
 {
     sim_fail_call(0);
+    sim_answers_left = 0;
     sim_violation_count = 0;
     sim_violation_text[0] = 0;
 }

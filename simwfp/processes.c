@@ -62,7 +62,7 @@ void
 sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t* image, uint32_t image_bytes)
 {
     PEPROCESS process;
-    UNICODE_STRING name = {(USHORT)image_bytes, (USHORT)image_bytes, (PWCH)image};
+    UNICODE_STRING name = {(USHORT)image_bytes, (USHORT)image_bytes, NULL};
     PS_CREATE_NOTIFY_INFO info = {0};
 
     for (process = sim_processes; process != NULL; process = process->next) {
@@ -84,8 +84,10 @@ sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t*
 
         info.Size = sizeof(info);
         info.ParentProcessId = (HANDLE)(uintptr_t)parent;
+        name.Buffer = (PWCH)(uintptr_t)sim_paged_give(image, image_bytes); // of the file object: paged pool
         info.ImageFileName = image == NULL ? NULL : &name;
         sim_notify(process, (HANDLE)(uintptr_t)pid, &info);
+        sim_paged_take();
         (void)sim_enter_process(caller);
     }
 }

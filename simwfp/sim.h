@@ -14,6 +14,7 @@ void sim_misuse(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void sim_violation(const char* format, ...) __attribute__((format(printf, 1, 2)));
 int sim_transaction_fails(int abort);
 int sim_fails_now(void); // asked by every call that can fail
+int sim_unregister_answer(NTSTATUS* status); // 1: a test has said what the call returns
 void sim_faults_reset(void);
 void* sim_allocate(size_t size); // of the simulator itself: zeroed, never NULL
 
@@ -30,6 +31,9 @@ void sim_lower_irql(KIRQL level);
 // Forbids, in this thread, what an exit path must not do: allocate, wait, call the filter engine.
 void sim_forbid_slow_calls(const char* where); // NULL: allowed again
 void sim_slow_call(const char* call);          // asked by each such call
+// A copy of a callback's argument in pageable memory, for this thread: touching it at DISPATCH_LEVEL ends the program.
+const void* sim_paged_give(const void* bytes, size_t size);
+void sim_paged_take(void);
 void sim_irql_reset(void);
 void sim_irql_check_unloaded(void);
 

@@ -424,6 +424,35 @@ TEST(e7_filters_without_their_callout_let_everything_pass)
     sim_shutdown();
 }
 
+TEST(e8_unload_waits_through_busy_twice_and_in_use_for_the_same_callout)
+{
+    static const NTSTATUS answers[] = {STATUS_DEVICE_BUSY, STATUS_DEVICE_BUSY, STATUS_FWP_IN_USE};
+
+    start_redirecting(NULL);
+    sim_close(machine_file);
+    uint64_t before = sim_now();
+    sim_fail_call(0);
+    sim_unregister_answers(answers, 3);
+    sim_unload_driver(); // simwfp aborts if a function is left registered, or the link or device was deleted too early
+    CHECK_EQUAL(sim_now() - before, 3 * 10 * 10000); // three waits of 10 ms, and no more
+    CHECK_EQUAL(sim_object_count(), 6); // the proxy's two filters and what they name; the two other callouts could go
+    sim_shutdown();
+}
+
+TEST(e8_no_other_answer_makes_unload_leave_a_callout_behind)
+{
+    static const NTSTATUS answers[] = {STATUS_INSUFFICIENT_RESOURCES, STATUS_FWP_TCPIP_NOT_READY, STATUS_UNSUCCESSFUL,
+                                       STATUS_FWP_TIMEOUT, STATUS_DEVICE_BUSY};
+
+    start_redirecting(NULL);
+    sim_close(machine_file);
+    uint64_t before = sim_now();
+    sim_unregister_answers(answers, 5);
+    sim_unload_driver();
+    CHECK_EQUAL(sim_now() - before, 5 * 10 * 10000);
+    sim_shutdown();
+}
+
 TEST(e8_and_e9_unload_waits_until_every_callout_is_gone)
 {
     for (uint32_t nth = 1; nth <= 5; nth++) {

@@ -205,6 +205,8 @@ uint64_t sim_now(void);
 void sim_fail_call(uint32_t nth);    // the nth call from now that can fail, fails; 0: none
 // As sim_fail_call, but of the calls inside a transaction, and the abort that follows fails too.
 void sim_fail_call_and_abort(uint32_t nth);
+// What the next calls of FwpsCalloutUnregister* return, in order, without unregistering anything.
+void sim_unregister_answers(const NTSTATUS* answers, uint32_t count);
 // What FwpsAcquireWritableLayerDataPointer0 gives when it succeeds: what it should, nothing, or a request of another family.
 typedef enum sim_acquire_result { SIM_ACQUIRE_DATA, SIM_ACQUIRE_NULL, SIM_ACQUIRE_OTHER_FAMILY } sim_acquire_result;
 void sim_acquire_gives(sim_acquire_result what);
