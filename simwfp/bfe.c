@@ -171,6 +171,8 @@ sim_machine_restart(void)
 void
 sim_engine_reset(void)
 {
+    FWPM_SUBLAYER0 described = {
+        .subLayerKey = FWPM_SUBLAYER_UNIVERSAL, .displayData = {.name = (PWSTR)L"Universal"}, .weight = 0x8000};
     sim_object* universal;
 
     sim_sessions_close_all();
@@ -178,6 +180,7 @@ sim_engine_reset(void)
     delete_all(1);
     sim_index_reset();
     sim_callouts_reset();
+    sim_results_reset();
     sim_bfe_callback = NULL;
     sim_auto_start_count = 0;
     sim_phase = sim_settings.bfe_stopped ? SIM_BFE_BOOT : SIM_BFE_RUNNING;
@@ -187,6 +190,7 @@ sim_engine_reset(void)
     universal->key = FWPM_SUBLAYER_UNIVERSAL;
     universal->weight = 0x8000;
     universal->lifetime = SIM_BUILTIN;
+    universal->original = sim_copy(SIM_SUBLAYER, &described, &universal->original_block);
     sim_object_link(universal);
 }
 
@@ -199,12 +203,15 @@ sim_engine_end(void)
     delete_all(1);
     sim_index_reset();
     sim_callouts_reset();
+    sim_results_check_unloaded();
+    sim_results_reset();
 }
 
 void
 sim_engine_check_unloaded(void)
 {
     sim_callouts_check_unloaded();
+    sim_results_check_unloaded();
     if (sim_bfe_callback != NULL) {
         sim_misuse("the BFE subscription is left after unload");
         sim_bfe_callback = NULL;

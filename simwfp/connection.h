@@ -55,7 +55,7 @@ typedef struct sim_values {
     FWPS_INCOMING_METADATA_VALUES0 metadata;
     FWP_BYTE_BLOB app_id;
     FWP_BYTE_BLOB token;
-    struct _EPROCESS identity; // what `token` points at
+    sim_token identity; // what `token` points at
     FWP_BYTE_ARRAY16 local;
     FWP_BYTE_ARRAY16 remote;
     SOCKADDR_STORAGE original;

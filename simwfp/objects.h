@@ -6,7 +6,8 @@
 
 // ---- objects.c: what the Base Filtering Engine keeps, who refers to whom, and how it is found ----
 
-typedef enum sim_kind { SIM_PROVIDER, SIM_SUBLAYER, SIM_CALLOUT, SIM_FILTER, SIM_KINDS } sim_kind;
+// What refers stands behind what it refers to.
+typedef enum sim_kind { SIM_PROVIDER, SIM_CONTEXT, SIM_SUBLAYER, SIM_CALLOUT, SIM_FILTER, SIM_KINDS } sim_kind;
 typedef enum sim_lifetime {
     SIM_DYNAMIC,
     SIM_STATIC,
@@ -19,6 +20,7 @@ typedef struct sim_condition {
     uint32_t field;
     FWP_MATCH_TYPE match;
     FWP_DATA_TYPE type;
+    int is_integer;                // of a range: its ends are integers
     uint64_t low, high;            // integers, masks (low: address, high: mask)
     uint8_t low16[16], high16[16]; // byte arrays; prefix length in `high`
     uint8_t* blob;                 // blob, SID or security descriptor
@@ -39,12 +41,17 @@ typedef struct sim_object {
     struct sim_object* provider;
     struct sim_object* sublayer;
     struct sim_object* callout;
+    struct sim_object* context; // provider context of a filter
+    void* original;             // FWPM_*0 as it was added, in a block of its own
+    void* original_block;
+    uint8_t* dacl; // its own entries, before the inherited ones; NULL: none
+    int dacl_protected;
     uint16_t* service; // of a provider
     uint16_t layer;    // callout, filter
     uint16_t weight;   // sublayer
     uint64_t order;    // of adding
     uint64_t tie;      // among equal weights: lower first
-    uint64_t id;       // filter
+    uint64_t id;       // filter, callout, provider context
     uint64_t filter_weight;
     uint32_t flags;
     FWP_ACTION_TYPE action;
@@ -65,11 +72,13 @@ extern sim_object* sim_objects; // all, newest first
 
 int sim_is_equal_guid(const GUID* a, const GUID* b);
 sim_object* sim_object_find(sim_kind kind, const GUID* key, const sim_session* session);
-sim_object* sim_object_find_filter(uint64_t id, const sim_session* session);
+sim_object* sim_object_find_id(sim_kind kind, uint64_t id, const sim_session* session); // NULL: as nobody in particular
+int sim_object_is_visible(const sim_object* object, const sim_session* session);
 void sim_object_link(sim_object* object);
 void sim_object_unlink(sim_object* object); // and frees it
 void sim_object_free(sim_object* object);   // never linked, or unlinked
 void sim_object_refer(const sim_object* object, int by); // +1 or -1 on everything it refers to
+void sim_key_choose(sim_object* object); // BFE picks one, if the caller left it zero
 int sim_object_is_live(const sim_object* filter);        // committed, enabled, and BFE in the state for it
 
 // ---- sessions.c: sessions, transactions; bfe.c: the service ----
@@ -78,6 +87,7 @@ int sim_object_is_live(const sim_object* filter);        // committed, enabled, 
 
 struct sim_session {
     uint32_t pid; // 0: kernel
+    sim_token token;
     int dynamic;
     int in_transaction;
     int read_only;
@@ -95,13 +105,16 @@ struct sim_session {
 
 typedef enum sim_bfe_phase { SIM_BFE_STOPPED, SIM_BFE_BOOT, SIM_BFE_RUNNING } sim_bfe_phase;
 extern sim_bfe_phase sim_phase;
+extern sim_session* sim_sessions;
 
 NTSTATUS sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine);
 sim_session* sim_session_of(HANDLE engine);
 void sim_session_close(sim_session* session);
 NTSTATUS sim_transaction_begin(sim_session* session, uint32_t flags);
 NTSTATUS sim_transaction_finish(sim_session* session, int commit);
+NTSTATUS sim_session_may_read(sim_session* session);  // what every enumeration and get asks first
 NTSTATUS sim_session_may_write(sim_session* session); // what every write asks first
+void sim_tell_subscribers(const sim_session* author, const sim_object* filter, FWPM_CHANGE_TYPE type);
 NTSTATUS sim_session_subscribe(
     sim_session* session, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change);
 NTSTATUS sim_session_unsubscribe(sim_session* session, HANDLE change);
@@ -114,12 +127,45 @@ void sim_engine_reset(void);
 void sim_engine_end(void);
 void sim_engine_check_unloaded(void);
 
+// ---- access.c: what a user-mode caller may do ----
+
+// NULL: the engine itself, or the container of objects.
+int sim_may(const sim_session* session, const sim_object* object, uint32_t rights);
+NTSTATUS sim_access_set(sim_object* object, PSECURITY_DESCRIPTOR descriptor); // at adding; NULL: inherited entries only
+NTSTATUS sim_access_change(sim_session* session, sim_object* object, SECURITY_INFORMATION information, const ACL* dacl);
+
+// ---- copies.c: FWPM_* structures with everything they point at, in one block ----
+
+void* sim_copy(sim_kind kind, const void* from, void** block);
+void** sim_copy_all(sim_kind kind, void* const* from, uint32_t count, void** block);
+
+// ---- results.c: memory that callers get, and give back by FwpmFreeMemory0 ----
+
+void sim_result_give(uint32_t pid, void* pointer, void* block);
+void sim_results_of_process_exited(uint32_t pid);
+void sim_results_check_unloaded(void); // none of the kernel's may be left
+void sim_results_reset(void);
+
+// ---- enumeration.c ----
+
+typedef int sim_template_matches(const sim_object* object, const void* enum_template);
+
+NTSTATUS sim_enumeration_open(
+    sim_session* session, sim_kind kind, sim_template_matches* matches, const void* enum_template, uint32_t flags,
+    HANDLE* handle);
+NTSTATUS sim_enumeration_next(
+    sim_session* session, sim_kind kind, HANDLE handle, uint32_t wanted, void*** entries, uint32_t* returned);
+NTSTATUS sim_enumeration_close(sim_session* session, sim_kind kind, HANDLE handle);
+uint32_t sim_enumerations_of(const sim_session* session);
+void sim_enumerations_end(const sim_session* session);
+NTSTATUS sim_object_get(sim_session* session, const sim_object* object, NTSTATUS not_found, void** copy);
+
 // ---- filters.c, auto_weight.c ----
 
 NTSTATUS sim_refer(
     sim_kind kind, const GUID* key, const sim_session* session, const sim_object* from, NTSTATUS not_found,
     sim_object** target);
-NTSTATUS sim_filter_add(sim_session* session, const FWPM_FILTER0* filter, uint64_t* id);
+NTSTATUS sim_filter_add(sim_session* session, const FWPM_FILTER0* filter, PSECURITY_DESCRIPTOR sd, uint64_t* id);
 uint64_t sim_auto_weight(const sim_object* filter);
 
 // ---- callouts.c: functions, notifications, flow contexts ----

@@ -2,6 +2,7 @@
 #include "objects.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static _Thread_local PEPROCESS sim_current;
 static PEPROCESS sim_processes;
@@ -45,7 +46,20 @@ reap(PEPROCESS process)
 }
 
 static const uint8_t sim_default_user[] = {1, 2, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0}; // S-1-5-21-1
-static const uint8_t sim_no_package[] = {1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};                  // S-1-0-0
+static const uint8_t sim_nobody[] = {1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};                      // S-1-0-0
+static const uint8_t sim_everyone[] = {1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0};                    // S-1-1-0
+static const uint8_t sim_administrators[] = {1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0}; // S-1-5-32-544
+
+sim_token
+sim_token_of(uint32_t pid)
+{
+    const struct _EPROCESS* process = sim_process_find(pid);
+    sim_token nobody = {.group_count = 0};
+
+    memcpy(nobody.user_sid, sim_nobody, sizeof(sim_nobody));
+    memcpy(nobody.package_sid, sim_nobody, sizeof(sim_nobody));
+    return process == NULL ? nobody : process->token;
+}
 
 void
 sim_process_identity(uint32_t pid, const void* user_sid, const void* package_sid)
@@ -53,8 +67,23 @@ sim_process_identity(uint32_t pid, const void* user_sid, const void* package_sid
     PEPROCESS process = sim_process_find(pid);
 
     if (process != NULL) {
-        sim_sid_copy(process->user_sid, user_sid == NULL ? sim_default_user : user_sid);
-        sim_sid_copy(process->package_sid, package_sid == NULL ? sim_no_package : package_sid);
+        sim_sid_copy(process->token.user_sid, user_sid == NULL ? sim_default_user : user_sid);
+        sim_sid_copy(process->token.package_sid, package_sid == NULL ? sim_nobody : package_sid);
+    }
+}
+
+void
+sim_process_groups(uint32_t pid, const void* const* sids, uint32_t count)
+{
+    PEPROCESS process = sim_process_find(pid);
+
+    if (process == NULL || count > SIM_GROUPS) {
+        sim_misuse("sim_process_groups: pid %u, %u groups of at most %u", pid, count, SIM_GROUPS);
+        return;
+    }
+    process->token.group_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        sim_sid_copy(process->token.groups[i], sids[i]);
     }
 }
 
@@ -75,10 +104,10 @@ sim_process_start(uint32_t pid, uint32_t parent, uint64_t start, const uint16_t*
     process->pid = pid;
     process->start = start;
     process->alive = 1;
-    sim_sid_copy(process->user_sid, sim_default_user);
-    sim_sid_copy(process->package_sid, sim_no_package);
     process->next = sim_processes;
     sim_processes = process;
+    sim_process_identity(pid, NULL, NULL);
+    sim_process_groups(pid, (const void*[]){sim_administrators, sim_everyone}, 2);
     if (sim_notify != NULL) {
         PEPROCESS caller = sim_enter_process(sim_process_find(parent));
 

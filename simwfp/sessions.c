@@ -1,4 +1,4 @@
-// Sessions and transactions: who may write, what a commit makes real, what ends with a session.
+// Sessions and transactions: who may write now, what a commit makes real, what ends with a session.
 #define _GNU_SOURCE
 #include "classify.h"
 
@@ -9,9 +9,9 @@
 
 enum { SIM_TO_GO = 1, SIM_GONE = 2 }; // sim_object.leaving
 
-static sim_session* sim_sessions;
-static sim_session* sim_writer; // session that holds the write transaction
+sim_session* sim_sessions;
 static uint64_t sim_next_order;
+static sim_session* sim_writer; // session that holds the write transaction
 
 sim_session*
 sim_session_of(HANDLE engine)
@@ -37,6 +37,11 @@ sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine)
     }
     session = sim_allocate(sizeof(*session));
     session->pid = pid;
+    session->token = sim_token_of(pid); // as it is now: a later change of the process changes no session
+    if (!sim_may(session, NULL, FWPM_ACTRL_OPEN)) {
+        free(session);
+        return STATUS_ACCESS_DENIED;
+    }
     session->dynamic = from != NULL && (from->flags & FWPM_SESSION_FLAG_DYNAMIC) != 0;
     session->next = sim_sessions;
     sim_sessions = session;
@@ -61,21 +66,6 @@ note_change(sim_session* session, sim_object* object)
         session->changed_room = room;
     }
     session->changed[session->changed_count++] = object;
-}
-
-// A subscriber hears of other sessions' commits, not of its own (nf-fwpmu-fwpmfiltersubscribechanges0).
-static void
-tell_subscribers(const sim_session* author, const sim_object* filter, FWPM_CHANGE_TYPE type)
-{
-    FWPM_FILTER_CHANGE0 change = {type, filter->key, filter->id};
-
-    for (sim_session* session = sim_sessions; session != NULL; session = session->next) {
-        for (uint32_t i = 0; session != author && i < SIM_SUBSCRIPTIONS; i++) {
-            if (session->subscriptions[i].callback != NULL) {
-                session->subscriptions[i].callback(session->subscriptions[i].context, &change);
-            }
-        }
-    }
 }
 
 static int
@@ -130,7 +120,7 @@ end_transaction(sim_session* session, int commit)
             gone[gone_count++] = object;
         } else if (!object->leaving && object->kind == SIM_FILTER && commit) {
             sim_notify_committed(object);
-            tell_subscribers(session, object, FWPM_CHANGE_ADD);
+            sim_tell_subscribers(session, object, FWPM_CHANGE_ADD);
         }
     }
     session->changed_count = 0;
@@ -141,7 +131,7 @@ end_transaction(sim_session* session, int commit)
         if (gone[i]->kind == SIM_FILTER) {
             sim_notify_deleted(gone[i]);
             if (commit && gone[i]->added_by == NULL) {
-                tell_subscribers(session, gone[i], FWPM_CHANGE_DELETE);
+                sim_tell_subscribers(session, gone[i], FWPM_CHANGE_DELETE);
             }
         }
     }
@@ -185,6 +175,9 @@ sim_session_delete(sim_session* session, sim_object* object, NTSTATUS not_found)
     }
     if (object->lifetime == SIM_BUILTIN) {
         return STATUS_FWP_BUILTIN_OBJECT;
+    }
+    if (!sim_may(session, object, DELETE)) {
+        return STATUS_ACCESS_DENIED;
     }
     if (session->dynamic && object->session != session) {
         return object->session == NULL ? STATUS_FWP_DYNAMIC_SESSION_IN_PROGRESS : STATUS_FWP_WRONG_SESSION;
@@ -240,6 +233,11 @@ sim_transaction_begin(sim_session* session, uint32_t flags)
     if (session->in_transaction) {
         return STATUS_FWP_TXN_IN_PROGRESS;
     }
+    if (!sim_may(session, NULL,
+                 FWPM_ACTRL_BEGIN_READ_TXN
+                     | ((flags & FWPM_TXN_READ_ONLY) == 0 ? FWPM_ACTRL_BEGIN_WRITE_TXN : 0u))) {
+        return STATUS_ACCESS_DENIED;
+    }
     if (sim_fails_now() || (sim_writer != NULL && (flags & FWPM_TXN_READ_ONLY) == 0)) {
         return STATUS_FWP_TIMEOUT; // Windows waits first; one thread could wait for ever
     }
@@ -271,6 +269,20 @@ sim_transaction_finish(sim_session* session, int commit)
 }
 
 NTSTATUS
+sim_session_may_read(sim_session* session)
+{
+    NTSTATUS status = aborted_status(session);
+
+    if (!NT_SUCCESS(status)) {
+        return status;
+    }
+    if (sim_phase != SIM_BFE_RUNNING) {
+        return STATUS_NOT_SUPPORTED;
+    }
+    return sim_fails_now() ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
+}
+
+NTSTATUS
 sim_session_may_write(sim_session* session)
 {
     NTSTATUS status = aborted_status(session);
@@ -290,41 +302,6 @@ sim_session_may_write(sim_session* session)
     return sim_transaction_fails(0) || sim_fails_now() ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
 }
 
-// ---- subscriptions ----
-
-NTSTATUS
-sim_session_subscribe(
-    sim_session* session, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change)
-{
-    if (session == NULL) {
-        return STATUS_INVALID_HANDLE;
-    }
-    if (session->in_transaction) {
-        return STATUS_FWP_TXN_IN_PROGRESS;
-    }
-    for (uint32_t i = 0; i < SIM_SUBSCRIPTIONS; i++) {
-        if (session->subscriptions[i].callback == NULL) {
-            session->subscriptions[i].callback = callback;
-            session->subscriptions[i].context = context;
-            *change = &session->subscriptions[i];
-            return STATUS_SUCCESS;
-        }
-    }
-    return STATUS_INSUFFICIENT_RESOURCES;
-}
-
-NTSTATUS
-sim_session_unsubscribe(sim_session* session, HANDLE change)
-{
-    for (uint32_t i = 0; session != NULL && i < SIM_SUBSCRIPTIONS; i++) {
-        if (change == &session->subscriptions[i] && session->subscriptions[i].callback != NULL) {
-            session->subscriptions[i].callback = NULL;
-            return STATUS_SUCCESS;
-        }
-    }
-    return STATUS_FWP_NOT_FOUND;
-}
-
 // ---- the end of a session ----
 
 void
@@ -332,6 +309,7 @@ sim_session_close(sim_session* session)
 {
     sim_session** at = &sim_sessions;
 
+    sim_enumerations_end(session);
     if (session->in_transaction) {
         end_transaction(session, 0);
     }
@@ -364,6 +342,7 @@ sim_engine_process_exited(uint32_t pid)
             sim_session_close(session);
         }
     }
+    sim_results_of_process_exited(pid);
 }
 
 void

@@ -50,16 +50,27 @@ void sim_clock_reset(void);
 
 // ---- processes.c ----
 
+#define SIM_SID_SIZE 68u // SECURITY_MAX_SID_SIZE
+#define SIM_GROUPS 4u
+
+// Who somebody is.
+typedef struct sim_token {
+    uint8_t user_sid[SIM_SID_SIZE];
+    uint8_t package_sid[SIM_SID_SIZE]; // S-1-0-0: none
+    uint8_t groups[SIM_GROUPS][SIM_SID_SIZE];
+    uint32_t group_count;
+} sim_token;
+
 struct _EPROCESS {
     uint32_t pid;
     uint32_t driver_references;
     int alive;
     uint64_t start;
-    uint8_t user_sid[68]; // SECURITY_MAX_SID_SIZE
-    uint8_t package_sid[68];
+    sim_token token;
     PEPROCESS next;
 };
 
+sim_token sim_token_of(uint32_t pid); // of nobody, if there is no such process
 PEPROCESS sim_process_find(uint32_t pid); // alive ones
 PEPROCESS sim_enter_process(PEPROCESS process); // makes it current; returns the one before
 void sim_processes_reset(void);
@@ -80,13 +91,17 @@ void sim_device_security_check_unloaded(void);
 
 void sim_require_no_driver(const char* call);
 
-// ---- security.c: SIDs, tokens and security descriptors ----
+// ---- security.c: SIDs, and who gets what from a list of access control entries ----
 
 uint32_t sim_sid_size(const void* sid);
-void sim_sid_copy(uint8_t to[68], const void* from);
+void sim_sid_copy(uint8_t to[SIM_SID_SIZE], const void* from);
 int sim_sids_equal(const void* a, const void* b);
+int sim_acl_valid(const uint8_t* acl, uint32_t size);
+// Walks entry by entry: a denied right of those wanted ends it, granted ones leave `wanted`.  1: denied.
+int sim_acl_walk(const uint8_t* acl, const sim_token* token, uint32_t* wanted);
 int sim_descriptor_valid(const uint8_t* descriptor, uint32_t size);
-// Is FWP_ACTRL_MATCH_FILTER granted to any of the token's SIDs?
-int sim_descriptor_grants(const uint8_t* descriptor, const uint8_t user_sid[68], const uint8_t package_sid[68]);
+const uint8_t* sim_descriptor_dacl(const void* descriptor, int* is_protected); // absolute or self-relative; NULL: none
+// Is FWP_ACTRL_MATCH_FILTER granted?  No DACL: to everybody.
+int sim_descriptor_grants(const uint8_t* descriptor, const sim_token* token);
 
 #endif

@@ -2,8 +2,8 @@
 #include "objects.h"
 
 // FWP_E_* have the numbers of STATUS_FWP_* in another range; the rest are the usual Win32 codes.
-static uint32_t
-user_error(NTSTATUS status)
+uint32_t
+sim_user_error(NTSTATUS status)
 {
     if (NT_SUCCESS(status)) {
         return 0;
@@ -30,7 +30,7 @@ user_error(NTSTATUS status)
 uint32_t
 sim_user_engine_open(uint32_t pid, const FWPM_SESSION0* session, HANDLE* engine)
 {
-    return user_error(sim_process_find(pid) == NULL ? STATUS_INVALID_HANDLE : sim_session_open(pid, session, engine));
+    return sim_user_error(sim_process_find(pid) == NULL ? STATUS_INVALID_HANDLE : sim_session_open(pid, session, engine));
 }
 
 uint32_t
@@ -39,7 +39,7 @@ sim_user_engine_close(HANDLE engine)
     sim_session* session = sim_session_of(engine);
 
     if (session == NULL) {
-        return user_error(STATUS_INVALID_HANDLE); // its process died first: rundown has closed it
+        return sim_user_error(STATUS_INVALID_HANDLE); // its process died first: rundown has closed it
     }
     sim_session_close(session);
     return 0;
@@ -48,25 +48,25 @@ sim_user_engine_close(HANDLE engine)
 uint32_t
 sim_user_transaction_begin(HANDLE engine, uint32_t flags)
 {
-    return user_error(sim_transaction_begin(sim_session_of(engine), flags));
+    return sim_user_error(sim_transaction_begin(sim_session_of(engine), flags));
 }
 
 uint32_t
 sim_user_transaction_commit(HANDLE engine)
 {
-    return user_error(sim_transaction_finish(sim_session_of(engine), 1));
+    return sim_user_error(sim_transaction_finish(sim_session_of(engine), 1));
 }
 
 uint32_t
 sim_user_transaction_abort(HANDLE engine)
 {
-    return user_error(sim_transaction_finish(sim_session_of(engine), 0));
+    return sim_user_error(sim_transaction_finish(sim_session_of(engine), 0));
 }
 
 uint32_t
 sim_user_filter_add(HANDLE engine, const FWPM_FILTER0* filter, uint64_t* id)
 {
-    return user_error(sim_filter_add(sim_session_of(engine), filter, id));
+    return sim_user_error(sim_filter_add(sim_session_of(engine), filter, NULL, id));
 }
 
 uint32_t
@@ -74,18 +74,18 @@ sim_user_filter_delete(HANDLE engine, uint64_t id)
 {
     sim_session* session = sim_session_of(engine);
 
-    return user_error(
-        sim_session_delete(session, sim_object_find_filter(id, session), STATUS_FWP_FILTER_NOT_FOUND));
+    return sim_user_error(
+        sim_session_delete(session, sim_object_find_id(SIM_FILTER, id, session), STATUS_FWP_FILTER_NOT_FOUND));
 }
 
 uint32_t
 sim_user_filter_subscribe(HANDLE engine, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change)
 {
-    return user_error(sim_session_subscribe(sim_session_of(engine), callback, context, change));
+    return sim_user_error(sim_session_subscribe(sim_session_of(engine), callback, context, change));
 }
 
 uint32_t
 sim_user_filter_unsubscribe(HANDLE engine, HANDLE change)
 {
-    return user_error(sim_session_unsubscribe(sim_session_of(engine), change));
+    return sim_user_error(sim_session_unsubscribe(sim_session_of(engine), change));
 }
