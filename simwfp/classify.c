@@ -97,13 +97,22 @@ vote_of_out(const sim_classification* run, const sim_object* filter, const FWPS_
     return vote;
 }
 
+// What actionType says when a callout is called: undocumented.
+static FWP_ACTION_TYPE
+entry_action(const sim_classification* run)
+{
+    if (sim_settings.entry_action_so_far == 1) {
+        return run->action;
+    }
+    return run->right || sim_settings.entry_action_so_far == 2 ? (FWP_ACTION_TYPE)FWP_ACTION_NONE : run->action;
+}
+
 static sim_vote
 callout_vote(sim_classification* run, sim_object* filter, sim_callout_function* function)
 {
     sim_vote none = {FWP_ACTION_NONE, 0, 0};
     FWPS_CLASSIFY_OUT0 out = {0};
-    FWP_ACTION_TYPE entry = run->right && !sim_settings.entry_action_so_far ? (FWP_ACTION_TYPE)FWP_ACTION_NONE
-                                                                           : run->action;
+    FWP_ACTION_TYPE entry = entry_action(run);
     uint64_t flow_context = sim_flow_context_of(run->flow, run->values->layerId, function->id);
     sim_pending* pending = run->context;
     KIRQL irql;

@@ -25,7 +25,8 @@ typedef struct sim_knobs {
     uint32_t auto_weight;           // of FWP_EMPTY weights.  0: the measured table; 1: flat; 2: shuffled by tie_seed
     uint32_t tie_order;             // 0: shuffled by tie_seed; 1: order of adding; 2: the reverse
     uint32_t tie_seed;
-    uint32_t entry_action_so_far;   // 0: actionType enters as NONE while the right is there; 1: as the action so far
+    uint32_t entry_action_so_far;   // actionType enters as: 0: NONE while the right is there, else the action so far; 1: the
+                                    // action so far; 2: NONE, which shows a write that repeats what stands
     uint32_t empty_matches_not_equal;
     uint32_t unregistered_block_soft;
     uint32_t reauth_block_drops;    // 0: a blocked reauthorization resets the flow; 1: its packets vanish

@@ -42,7 +42,7 @@ def sanitized() -> Path:
 KNOBS = {
     "native_block_vetoes": 2, "acquire_sets_block": 2, "block_at_redirect": 2, "local_address_writable": 2,
     "v4mapped_v6_only": 2, "auth_twice": 3, "auto_weight": 3, "tie_order": 3, "tie_seed": 1000,
-    "entry_action_so_far": 2, "empty_matches_not_equal": 2, "unregistered_block_soft": 2, "reauth_block_drops": 2,
+    "entry_action_so_far": 3, "empty_matches_not_equal": 2, "unregistered_block_soft": 2, "reauth_block_drops": 2,
     "peer_is_redirected": 2, "classify_irql": 3,
 }  # fmt: skip
 """Each knob of simwfp/include/simwfp.h that is about what Windows leaves open, and how many values it has."""
