@@ -101,7 +101,7 @@ def test_every_open_question_is_a_knob() -> None:
 
 @pytest.mark.timeout(600)
 def test_the_driver_behaves_under_every_knob_and_many_combinations(plain: Path) -> None:
-    heavy = {"threads_test", "device_model_test", "checks_f_h_test"}
+    heavy = {"threads_test", "device_model_test", "checks_g_test"}
     for at, knobs in enumerate(settings()):
         for name in DRIVER_PROGRAMS:
             if name not in KNOBLESS and (name not in heavy or at % 10 == 0):
