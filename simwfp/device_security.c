@@ -22,6 +22,10 @@ sim_device_unprotect(void)
 NTSTATUS
 RtlCreateSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, ULONG revision)
 {
+    sim_require_irql(APC_LEVEL, "RtlCreateSecurityDescriptor");
+    if (sim_fails_now()) {
+        return STATUS_UNSUCCESSFUL;
+    }
     memset(descriptor, 0, sizeof(SECURITY_DESCRIPTOR));
     ((SECURITY_DESCRIPTOR*)descriptor)->Revision = (UCHAR)revision;
     return STATUS_SUCCESS;
@@ -31,6 +35,10 @@ NTSTATUS
 RtlSetDaclSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, BOOLEAN present, PACL dacl, BOOLEAN defaulted)
 {
     (void)defaulted;
+    sim_require_irql(APC_LEVEL, "RtlSetDaclSecurityDescriptor");
+    if (sim_fails_now()) {
+        return STATUS_UNSUCCESSFUL;
+    }
     ((SECURITY_DESCRIPTOR*)descriptor)->Dacl = present ? dacl : NULL;
     ((SECURITY_DESCRIPTOR*)descriptor)->Control = present ? 4 : 0; // SE_DACL_PRESENT
     return STATUS_SUCCESS;
@@ -39,6 +47,7 @@ RtlSetDaclSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, BOOLEAN present, P
 NTSTATUS
 RtlCreateAcl(PACL acl, ULONG size, ULONG revision)
 {
+    sim_require_irql(APC_LEVEL, "RtlCreateAcl");
     if (size < sizeof(ACL) || sim_fails_now()) {
         return STATUS_BUFFER_TOO_SMALL;
     }
@@ -56,6 +65,7 @@ RtlAddAccessAllowedAce(PACL acl, ULONG revision, ACCESS_MASK mask, PSID sid)
     UCHAR* bytes = (UCHAR*)acl;
 
     (void)revision;
+    sim_require_irql(APC_LEVEL, "RtlAddAccessAllowedAce");
     for (uint32_t i = 0; i < acl->AceCount; i++) {
         used += (uint32_t)(bytes[used + 2] | bytes[used + 3] << 8);
     }

@@ -34,9 +34,10 @@ change_security(
 {
     sim_session* session = sim_session_of(engine);
     sim_object* object;
-    NTSTATUS status = sim_session_may_read(session);
+    NTSTATUS status;
 
     require(call);
+    status = sim_session_may_read(session);
     if (!NT_SUCCESS(status)) {
         return status;
     }

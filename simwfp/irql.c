@@ -13,6 +13,7 @@ static _Thread_local const char* sim_forbidden; // where allocations and waits m
 void
 sim_require_irql(KIRQL highest, const char* call)
 {
+    sim_now_in(call);
     if (sim_irql > highest) {
         sim_misuse("%s called at IRQL %d, at most %d is allowed", call, sim_irql, highest);
     }
@@ -109,6 +110,7 @@ sim_forbid_slow_calls(const char* where)
 void
 sim_slow_call(const char* call)
 {
+    sim_now_in(call);
     if (sim_forbidden != NULL) {
         sim_misuse("%s in %s, which must be short: no allocation, no wait, no call of the filter engine", call,
                    sim_forbidden);

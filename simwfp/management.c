@@ -72,15 +72,17 @@ lifetime_of(const sim_session* session, int persistent)
 // The beginning of every addition: may it be, under this key, and who owns it?
 static NTSTATUS
 begin_object(
-    sim_session* session, sim_kind kind, const GUID* key, int persistent, const GUID* provider, PCWSTR name,
+    const char* call, sim_session* session, sim_kind kind, const GUID* key, int persistent, const GUID* provider, PCWSTR name,
     PSECURITY_DESCRIPTOR sd, sim_object** object)
 {
     static uint64_t ids[SIM_KINDS];
     static const GUID zero;
-    NTSTATUS status = sim_session_may_write(session);
+    NTSTATUS status;
     sim_object* made;
 
     *object = NULL;
+    require(call);
+    status = sim_session_may_write(session);
     if (!NT_SUCCESS(status)) {
         return status;
     }
@@ -136,10 +138,9 @@ FwpmProviderAdd0(HANDLE engine, const FWPM_PROVIDER0* provider, PSECURITY_DESCRI
     sim_session* session = sim_session_of(engine);
     sim_object* object;
     NTSTATUS status = begin_object(
-        session, SIM_PROVIDER, &provider->providerKey, (provider->flags & FWPM_PROVIDER_FLAG_PERSISTENT) != 0, NULL,
+        "FwpmProviderAdd0", session, SIM_PROVIDER, &provider->providerKey, (provider->flags & FWPM_PROVIDER_FLAG_PERSISTENT) != 0, NULL,
         provider->displayData.name, sd, &object);
 
-    require("FwpmProviderAdd0");
     if (NT_SUCCESS(status)) {
         FWPM_PROVIDER0 kept = *provider;
 
@@ -173,11 +174,10 @@ FwpmProviderContextAdd0(
     sim_session* session = sim_session_of(engine);
     sim_object* object;
     NTSTATUS status = begin_object(
-        session, SIM_CONTEXT, &context->providerContextKey,
+        "FwpmProviderContextAdd0", session, SIM_CONTEXT, &context->providerContextKey,
         (context->flags & FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT) != 0, context->providerKey,
         context->displayData.name, sd, &object);
 
-    require("FwpmProviderContextAdd0");
     if (!NT_SUCCESS(status)) {
         return status;
     }
@@ -204,10 +204,9 @@ FwpmSubLayerAdd0(HANDLE engine, const FWPM_SUBLAYER0* sublayer, PSECURITY_DESCRI
     sim_session* session = sim_session_of(engine);
     sim_object* object;
     NTSTATUS status = begin_object(
-        session, SIM_SUBLAYER, &sublayer->subLayerKey, (sublayer->flags & FWPM_SUBLAYER_FLAG_PERSISTENT) != 0,
+        "FwpmSubLayerAdd0", session, SIM_SUBLAYER, &sublayer->subLayerKey, (sublayer->flags & FWPM_SUBLAYER_FLAG_PERSISTENT) != 0,
         sublayer->providerKey, sublayer->displayData.name, sd, &object);
 
-    require("FwpmSubLayerAdd0");
     if (NT_SUCCESS(status)) {
         FWPM_SUBLAYER0 kept = *sublayer;
 
@@ -225,10 +224,9 @@ FwpmCalloutAdd0(HANDLE engine, const FWPM_CALLOUT0* callout, PSECURITY_DESCRIPTO
     sim_session* session = sim_session_of(engine);
     sim_object* object;
     NTSTATUS status = begin_object(
-        session, SIM_CALLOUT, &callout->calloutKey, (callout->flags & FWPM_CALLOUT_FLAG_PERSISTENT) != 0,
+        "FwpmCalloutAdd0", session, SIM_CALLOUT, &callout->calloutKey, (callout->flags & FWPM_CALLOUT_FLAG_PERSISTENT) != 0,
         callout->providerKey, callout->displayData.name, sd, &object);
 
-    require("FwpmCalloutAdd0");
     if (!NT_SUCCESS(status)) {
         return status;
     }

@@ -13,7 +13,8 @@ void sim_misuse(const char* format, ...) __attribute__((format(printf, 1, 2)));
 // Notes a breach of a contract that a real kernel would survive.
 void sim_violation(const char* format, ...) __attribute__((format(printf, 1, 2)));
 int sim_transaction_fails(int abort);
-int sim_fails_now(void); // asked by every call that can fail
+void sim_now_in(const char* call); // which call of Windows this thread has made; for the list of those that a test made fail
+int sim_fails_now(void);           // asked by every call that can fail
 int sim_unregister_answer(NTSTATUS* status); // 1: a test has said what the call returns
 void sim_faults_reset(void);
 void* sim_allocate(size_t size); // of the simulator itself: zeroed, never NULL

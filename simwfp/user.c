@@ -27,6 +27,14 @@ sim_user_error(NTSTATUS status)
     }
 }
 
+// No call of the driver's: a failure in it is not booked as one.
+static sim_session*
+session_of_user(HANDLE engine)
+{
+    sim_now_in(NULL);
+    return sim_session_of(engine);
+}
+
 uint32_t
 sim_user_engine_open(uint32_t pid, const FWPM_SESSION0* session, HANDLE* engine)
 {
@@ -36,7 +44,7 @@ sim_user_engine_open(uint32_t pid, const FWPM_SESSION0* session, HANDLE* engine)
 uint32_t
 sim_user_engine_close(HANDLE engine)
 {
-    sim_session* session = sim_session_of(engine);
+    sim_session* session = session_of_user(engine);
 
     if (session == NULL) {
         return sim_user_error(STATUS_INVALID_HANDLE); // its process died first: rundown has closed it
@@ -48,31 +56,31 @@ sim_user_engine_close(HANDLE engine)
 uint32_t
 sim_user_transaction_begin(HANDLE engine, uint32_t flags)
 {
-    return sim_user_error(sim_transaction_begin(sim_session_of(engine), flags));
+    return sim_user_error(sim_transaction_begin(session_of_user(engine), flags));
 }
 
 uint32_t
 sim_user_transaction_commit(HANDLE engine)
 {
-    return sim_user_error(sim_transaction_finish(sim_session_of(engine), 1));
+    return sim_user_error(sim_transaction_finish(session_of_user(engine), 1));
 }
 
 uint32_t
 sim_user_transaction_abort(HANDLE engine)
 {
-    return sim_user_error(sim_transaction_finish(sim_session_of(engine), 0));
+    return sim_user_error(sim_transaction_finish(session_of_user(engine), 0));
 }
 
 uint32_t
 sim_user_filter_add(HANDLE engine, const FWPM_FILTER0* filter, uint64_t* id)
 {
-    return sim_user_error(sim_filter_add(sim_session_of(engine), filter, NULL, id));
+    return sim_user_error(sim_filter_add(session_of_user(engine), filter, NULL, id));
 }
 
 uint32_t
 sim_user_filter_delete(HANDLE engine, uint64_t id)
 {
-    sim_session* session = sim_session_of(engine);
+    sim_session* session = session_of_user(engine);
 
     return sim_user_error(
         sim_session_delete(session, sim_object_find_id(SIM_FILTER, id, session), STATUS_FWP_FILTER_NOT_FOUND));
@@ -81,11 +89,11 @@ sim_user_filter_delete(HANDLE engine, uint64_t id)
 uint32_t
 sim_user_filter_subscribe(HANDLE engine, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change)
 {
-    return sim_user_error(sim_session_subscribe(sim_session_of(engine), callback, context, change));
+    return sim_user_error(sim_session_subscribe(session_of_user(engine), callback, context, change));
 }
 
 uint32_t
 sim_user_filter_unsubscribe(HANDLE engine, HANDLE change)
 {
-    return sim_user_error(sim_session_unsubscribe(sim_session_of(engine), change));
+    return sim_user_error(sim_session_unsubscribe(session_of_user(engine), change));
 }

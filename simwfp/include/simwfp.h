@@ -216,6 +216,7 @@ void sim_unregister_answers(const NTSTATUS* answers, uint32_t count);
 // What FwpsAcquireWritableLayerDataPointer0 gives when it succeeds: what it should, nothing, or a request of another family.
 typedef enum sim_acquire_result { SIM_ACQUIRE_DATA, SIM_ACQUIRE_NULL, SIM_ACQUIRE_OTHER_FAMILY } sim_acquire_result;
 void sim_acquire_gives(sim_acquire_result what);
+const char* sim_failed_call(uint32_t nth); // the nth different call that was made to fail in this program; NULL: no more
 uint32_t sim_calls(void);            // calls that could have failed since sim_fail_call
 uint32_t sim_live_allocations(void); // pool blocks of the driver
 uint32_t sim_open_handles(void);     // classify handles and un-applied writable data
