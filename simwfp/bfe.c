@@ -147,7 +147,7 @@ static void
 stop(sim_bfe_phase phase)
 {
     tell_bfe_state(FWPM_SERVICE_STOP_PENDING);
-    sim_sessions_close_all();
+    sim_sessions_abort_all();
     enter_phase(phase);
     delete_all(0);
     tell_bfe_state(FWPM_SERVICE_STOPPED);
@@ -163,6 +163,7 @@ void
 sim_machine_restart(void)
 {
     sim_require_no_driver("sim_machine_restart");
+    sim_sessions_close_all(); // nobody is left to close one
     stop(SIM_BFE_BOOT);
 }
 

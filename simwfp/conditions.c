@@ -167,6 +167,9 @@ sim_condition_build(uint16_t layer, const FWPM_FILTER_CONDITION0* from, sim_cond
     FWP_DATA_TYPE plain;
 
     memset(condition, 0, sizeof(*condition));
+    if (from->matchType >= FWP_MATCH_TYPE_MAX) {
+        return STATUS_FWP_INVALID_ENUMERATOR;
+    }
     if (!sim_field_of_key(layer, &from->fieldKey, &condition->field, &kind)) {
         return STATUS_FWP_CONDITION_NOT_FOUND;
     }

@@ -156,9 +156,17 @@ fill_run_time(const FWPM_FILTER0* filter, sim_object* object)
     object->run_time.weight.type = FWP_UINT64;
     object->run_time.weight.uint64 = &object->filter_weight;
     object->run_time.subLayerWeight = object->sublayer->weight;
-    object->run_time.flags = (filter->flags & FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT) != 0
-                                 ? FWPS_FILTER_FLAG_CLEAR_ACTION_RIGHT
-                                 : 0;
+    if ((filter->flags & FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT) != 0) {
+        object->run_time.flags |= FWPS_FILTER_FLAG_CLEAR_ACTION_RIGHT;
+    }
+    if ((filter->flags & FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED) != 0) {
+        object->run_time.flags |= FWPS_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED;
+    }
+    for (uint32_t i = 1; i < object->condition_count; i++) {
+        if (object->conditions[i].field == object->conditions[i - 1].field) {
+            object->run_time.flags |= FWPS_FILTER_FLAG_OR_CONDITIONS;
+        }
+    }
     object->run_time.numFilterConditions = object->condition_count;
     object->run_time.action.type = filter->action.type;
     object->run_time.context = object->context != NULL ? 0 : filter->rawContext;

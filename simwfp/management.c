@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 
+#define SIM_MAX_CALLOUTS 100000u
+#define SIM_MAX_SUBLAYERS 65536u
+
 // PASSIVE_LEVEL all of them, and remote procedure calls to BFE: nothing for an exit path.
 static void
 require(const char* call)
@@ -101,6 +104,12 @@ begin_object(
     }
     if (NT_SUCCESS(status) && !sim_is_equal_guid(key, &zero) && sim_object_find(kind, key, session) != NULL) {
         status = STATUS_FWP_ALREADY_EXISTS;
+    }
+    if (NT_SUCCESS(status) && kind == SIM_CALLOUT && sim_object_counts[kind] >= SIM_MAX_CALLOUTS) {
+        status = STATUS_FWP_TOO_MANY_CALLOUTS;
+    }
+    if (NT_SUCCESS(status) && kind == SIM_SUBLAYER && sim_object_counts[kind] >= SIM_MAX_SUBLAYERS) {
+        status = STATUS_FWP_TOO_MANY_SUBLAYERS;
     }
     if (!NT_SUCCESS(status)) {
         sim_object_free(made);

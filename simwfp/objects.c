@@ -17,6 +17,7 @@ typedef struct sim_table {
 } sim_table;
 
 sim_object* sim_objects;
+uint32_t sim_object_counts[SIM_KINDS];
 static sim_table sim_by_key;
 static sim_table sim_by_id;
 
@@ -165,6 +166,7 @@ sim_object_link(sim_object* object)
         sim_objects->previous = object;
     }
     sim_objects = object;
+    sim_object_counts[object->kind]++;
     table_insert(&sim_by_key, object, hash_by_key, key_link);
     if (has_id(object)) {
         table_insert(&sim_by_id, object, hash_by_id, id_link);
@@ -202,6 +204,7 @@ sim_object_unlink(sim_object* object)
         table_remove(&sim_by_id, object, hash_by_id(object), id_link);
     }
     leave_session(object);
+    sim_object_counts[object->kind]--;
     if (object->previous != NULL) {
         object->previous->next = object->next;
     } else {

@@ -69,6 +69,7 @@ typedef struct sim_object {
 } sim_object;
 
 extern sim_object* sim_objects; // all, newest first
+extern uint32_t sim_object_counts[SIM_KINDS];
 
 int sim_is_equal_guid(const GUID* a, const GUID* b);
 sim_object* sim_object_find(sim_kind kind, const GUID* key, const sim_session* session);
@@ -87,7 +88,9 @@ int sim_object_is_live(const sim_object* filter);        // committed, enabled, 
 
 struct sim_session {
     uint32_t pid; // 0: kernel
+    GUID key;
     sim_token token;
+    int aborted; // by the end of the service
     int dynamic;
     int in_transaction;
     int read_only;
@@ -121,6 +124,7 @@ NTSTATUS sim_session_unsubscribe(sim_session* session, HANDLE change);
 void sim_session_added(sim_session* session, sim_object* object);
 NTSTATUS sim_session_delete(sim_session* session, sim_object* object, NTSTATUS not_found);
 void sim_engine_process_exited(uint32_t pid);
+void sim_sessions_abort_all(void);
 void sim_sessions_close_all(void);
 int sim_sessions_of_kernel(void); // how many the driver has open
 void sim_engine_reset(void);

@@ -24,6 +24,20 @@ sim_session_of(HANDLE engine)
     return NULL;
 }
 
+// A zero key stands for one that the service makes, which is nobody else's.
+static int
+key_is_taken(const GUID* key)
+{
+    static const GUID zero;
+
+    for (const sim_session* session = sim_sessions; session != NULL; session = session->next) {
+        if (!session->aborted && !sim_is_equal_guid(key, &zero) && sim_is_equal_guid(&session->key, key)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 NTSTATUS
 sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine)
 {
@@ -35,7 +49,11 @@ sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine)
     if (sim_fails_now()) {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
+    if (from != NULL && key_is_taken(&from->sessionKey)) {
+        return STATUS_FWP_ALREADY_EXISTS;
+    }
     session = sim_allocate(sizeof(*session));
+    session->key = from == NULL ? (GUID){0} : from->sessionKey;
     session->pid = pid;
     session->token = sim_token_of(pid); // as it is now: a later change of the process changes no session
     if (!sim_may(session, NULL, FWPM_ACTRL_OPEN)) {
@@ -214,6 +232,9 @@ aborted_status(sim_session* session)
     if (session == NULL) {
         return STATUS_INVALID_HANDLE;
     }
+    if (session->aborted) {
+        return STATUS_FWP_SESSION_ABORTED;
+    }
     watch_writer();
     if (session->was_aborted) {
         session->was_aborted = 0;
@@ -304,11 +325,10 @@ sim_session_may_write(sim_session* session)
 
 // ---- the end of a session ----
 
-void
-sim_session_close(sim_session* session)
+// What a session leaves when it ends, by its own will or not: nothing.
+static void
+empty(sim_session* session)
 {
-    sim_session** at = &sim_sessions;
-
     sim_enumerations_end(session);
     if (session->in_transaction) {
         end_transaction(session, 0);
@@ -323,12 +343,34 @@ sim_session_close(sim_session* session)
         }
     }
     end_transaction(session, 1);
+    memset(session->subscriptions, 0, sizeof(session->subscriptions));
+}
+
+void
+sim_session_close(sim_session* session)
+{
+    sim_session** at = &sim_sessions;
+
+    empty(session);
     while (*at != session) {
         at = &(*at)->next;
     }
     *at = session->next;
     free(session->changed);
     free(session);
+}
+
+// The service goes, and every session with it; but its handle has still to be closed (wfp-error-codes.md).
+void
+sim_sessions_abort_all(void)
+{
+    for (sim_session* session = sim_sessions; session != NULL; session = session->next) {
+        if (!session->aborted) {
+            empty(session);
+            session->aborted = 1;
+        }
+    }
+    sim_writer = NULL;
 }
 
 void

@@ -24,6 +24,9 @@ sim_session_subscribe(
     if (session == NULL) {
         return STATUS_INVALID_HANDLE;
     }
+    if (session->aborted) {
+        return STATUS_FWP_SESSION_ABORTED;
+    }
     if (session->in_transaction) {
         return STATUS_FWP_TXN_IN_PROGRESS;
     }

@@ -120,7 +120,7 @@ TEST(section_1_5_nothing_refers_to_a_context_that_lives_shorter)
     sim_bfe_stop();
     sim_bfe_start();
     CHECK_EQUAL(sim_object_count(), 2); // the persistent pair
-    sim_shutdown();
+    stop();
 }
 
 static uint8_t handed[16];

@@ -148,6 +148,7 @@ TEST(section_1_7_boot_time_and_disabled_filters_come_only_if_they_are_asked_for)
     CHECK(!selects(&wanted, boot_id) && selects(&wanted, late_id));
     sim_bfe_stop();
     sim_bfe_start(); // the provider's service does not start by itself
+    CHECK_EQUAL(FwpmEngineClose0(engine), STATUS_SUCCESS); // the session is dead, its handle is not
     CHECK_EQUAL(FwpmEngineOpen0(NULL, RPC_C_AUTHN_WINNT, NULL, NULL, &engine), STATUS_SUCCESS);
     UINT64 plain_id = add(plain);
     CHECK(selects(&wanted, plain_id) && !selects(&wanted, boot_id) && !selects(&wanted, late_id));
