@@ -4,7 +4,7 @@
 
 #include "classify.h"
 
-// ---- layer_data.c: redirect handles, records, writable layer data, pending ----
+// ---- layer_data.c: redirect handles, records, writable layer data; pending.c: classify handles, pending ----
 
 #define SIM_MAX_RECORDS 8u
 #define SIM_MAX_VERSIONS 8u
@@ -34,6 +34,8 @@ typedef struct sim_pending {
     FWPS_CLASSIFY_OUT0 out; // of the completion
 } sim_pending;
 
+sim_pending* sim_pending_of(const void* context, const char* call); // NULL, and a misuse: it is none
+void sim_pending_check_unloaded(void);
 void sim_pending_start(sim_pending* pending, uint16_t layer);
 void sim_pending_end(sim_pending* pending);
 void sim_callout_returned(void* classify_context); // nothing acquired may be left

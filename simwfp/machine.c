@@ -13,6 +13,7 @@ check_unloaded(void)
     sim_device_security_check_unloaded();
     sim_engine_check_unloaded();
     sim_layer_data_check_unloaded();
+    sim_pending_check_unloaded();
     sim_processes_check_unloaded();
     sim_pool_check_unloaded();
     sim_irql_check_unloaded();

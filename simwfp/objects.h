@@ -82,7 +82,7 @@ void sim_object_refer(const sim_object* object, int by); // +1 or -1 on everythi
 void sim_key_choose(sim_object* object); // BFE picks one, if the caller left it zero
 int sim_object_is_live(const sim_object* filter);        // committed, enabled, and BFE in the state for it
 
-// ---- sessions.c: sessions, transactions; bfe.c: the service ----
+// ---- sessions.c, transactions.c, subscriptions.c; bfe.c: the service ----
 
 #define SIM_SUBSCRIPTIONS 8u
 
@@ -109,10 +109,14 @@ struct sim_session {
 typedef enum sim_bfe_phase { SIM_BFE_STOPPED, SIM_BFE_BOOT, SIM_BFE_RUNNING } sim_bfe_phase;
 extern sim_bfe_phase sim_phase;
 extern sim_session* sim_sessions;
+extern sim_session* sim_writer; // that holds the write transaction
 
 NTSTATUS sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine);
 sim_session* sim_session_of(HANDLE engine);
 void sim_session_close(sim_session* session);
+NTSTATUS sim_session_status(sim_session* session); // is it there, and alive?
+void sim_transaction_note(sim_session* session, sim_object* object); // a change in the open transaction
+void sim_transaction_end(sim_session* session, int commit);
 NTSTATUS sim_transaction_begin(sim_session* session, uint32_t flags);
 NTSTATUS sim_transaction_finish(sim_session* session, int commit);
 NTSTATUS sim_session_may_read(sim_session* session);  // what every enumeration and get asks first
