@@ -4,7 +4,7 @@
 // different fields are added, a range over the whole type adds nothing, every proper range the same however wide, and an
 // exact address more.  The measured fields have their measured bits here; the others bits of their own below the
 // addresses.  Nothing may depend on any of it: policy sets its weights itself, and two other modes exist to prove that.
-#include "sim.h"
+#include "classify.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // The Base Filtering Engine as a service: its state, what survives a stop, what is enabled at a start.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +147,7 @@ static void
 stop(sim_bfe_phase phase)
 {
     tell_bfe_state(FWPM_SERVICE_STOP_PENDING);
-    sim_sessions_close_all();
+    sim_sessions_abort_all();
     enter_phase(phase);
     delete_all(0);
     tell_bfe_state(FWPM_SERVICE_STOPPED);
@@ -162,7 +162,8 @@ sim_bfe_stop(void)
 void
 sim_machine_restart(void)
 {
-    sim_device_reset(); // no driver
+    sim_require_no_driver("sim_machine_restart");
+    sim_sessions_close_all(); // nobody is left to close one
     stop(SIM_BFE_BOOT);
 }
 
@@ -171,6 +172,8 @@ sim_machine_restart(void)
 void
 sim_engine_reset(void)
 {
+    FWPM_SUBLAYER0 described = {
+        .subLayerKey = FWPM_SUBLAYER_UNIVERSAL, .displayData = {.name = (PWSTR)L"Universal"}, .weight = 0x8000};
     sim_object* universal;
 
     sim_sessions_close_all();
@@ -178,6 +181,7 @@ sim_engine_reset(void)
     delete_all(1);
     sim_index_reset();
     sim_callouts_reset();
+    sim_results_reset();
     sim_bfe_callback = NULL;
     sim_auto_start_count = 0;
     sim_phase = sim_settings.bfe_stopped ? SIM_BFE_BOOT : SIM_BFE_RUNNING;
@@ -187,6 +191,7 @@ sim_engine_reset(void)
     universal->key = FWPM_SUBLAYER_UNIVERSAL;
     universal->weight = 0x8000;
     universal->lifetime = SIM_BUILTIN;
+    universal->original = sim_copy(SIM_SUBLAYER, &described, &universal->original_block);
     sim_object_link(universal);
 }
 
@@ -199,12 +204,15 @@ sim_engine_end(void)
     delete_all(1);
     sim_index_reset();
     sim_callouts_reset();
+    sim_results_check_unloaded();
+    sim_results_reset();
 }
 
 void
 sim_engine_check_unloaded(void)
 {
     sim_callouts_check_unloaded();
+    sim_results_check_unloaded();
     if (sim_bfe_callback != NULL) {
         sim_misuse("the BFE subscription is left after unload");
         sim_bfe_callback = NULL;

@@ -1,6 +1,6 @@
 // Callout functions: registering, notifications about filters, contexts on flows, and when one may go.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -80,6 +80,9 @@ unregister(sim_callout_function* function)
     }
     if (sim_fails_now()) {
         return STATUS_DEVICE_BUSY;
+    }
+    if (sim_unregister_answer(&status)) {
+        return status;
     }
     sim_index_lock_exclusive();
     if (function->flows == 0 && function->pended == 0) {

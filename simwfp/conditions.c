@@ -1,5 +1,5 @@
 // Conditions of filters: which are legal on which field, and whether they match a set of values (wfp-engine.md 2.4, 2.5).
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -94,8 +94,9 @@ copy_range(const FWP_RANGE0* range, FWP_DATA_TYPE plain, sim_condition* conditio
         memcpy(condition->high16, high->byteArray16, 16);
         return memcmp(condition->low16, condition->high16, 16) > 0 ? STATUS_FWP_INVALID_RANGE : STATUS_SUCCESS;
     }
-    condition->low = integer_of(plain, low->uint8, low->uint16, low->uint32);
-    condition->high = integer_of(plain, high->uint8, high->uint16, high->uint32);
+    condition->is_integer = 1;
+    condition->low = plain == FWP_UINT64 ? *low->uint64 : integer_of(plain, low->uint8, low->uint16, low->uint32);
+    condition->high = plain == FWP_UINT64 ? *high->uint64 : integer_of(plain, high->uint8, high->uint16, high->uint32);
     return condition->low > condition->high ? STATUS_FWP_INVALID_RANGE : STATUS_SUCCESS;
 }
 
@@ -166,6 +167,9 @@ sim_condition_build(uint16_t layer, const FWPM_FILTER_CONDITION0* from, sim_cond
     FWP_DATA_TYPE plain;
 
     memset(condition, 0, sizeof(*condition));
+    if (from->matchType >= FWP_MATCH_TYPE_MAX) {
+        return STATUS_FWP_INVALID_ENUMERATOR;
+    }
     if (!sim_field_of_key(layer, &from->fieldKey, &condition->field, &kind)) {
         return STATUS_FWP_CONDITION_NOT_FOUND;
     }
@@ -297,10 +301,8 @@ condition_matches(const sim_condition* condition, const FWP_VALUE0* value)
         return holds(condition->match, compare_blobs(value->byteBlob, condition));
     case FWP_SID:
         return holds(condition->match, !sim_sids_equal(value->sid, condition->blob));
-    case FWP_TOKEN_ACCESS_INFORMATION_TYPE: {
-        const struct _EPROCESS* identity = (const void*)value->tokenAccessInformation->data;
-        return sim_descriptor_grants(condition->blob, identity->user_sid, identity->package_sid);
-    }
+    case FWP_TOKEN_ACCESS_INFORMATION_TYPE:
+        return sim_descriptor_grants(condition->blob, (const void*)value->tokenAccessInformation->data);
     default:
         return 0;
     }

@@ -2,7 +2,7 @@
 //
 // A callout may pend at any of them, so a connect is a state machine that can stop and go on (wfp-engine.md 5.3).
 #define _GNU_SOURCE
-#include "sim.h"
+#include "connection.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// The I/O manager, as far as one control device needs it: device, link, security, IRPs.
+// The I/O manager, as far as one control device needs it: the device, its link, and the IRPs of its handles.
 #include "sim.h"
 
 #include <stdlib.h>
@@ -10,16 +10,11 @@ struct sim_file {
     int cleaned_up;
 };
 
-static DRIVER_OBJECT sim_driver;
 static DEVICE_OBJECT* sim_device;
 static const void* sim_last_device;
-static int sim_device_named;
-static int sim_device_secured;
 static int sim_link;
 static int sim_open_files;
-static int sim_loaded;
 static _Thread_local int sim_irp_completed;
-static _Thread_local int sim_kernel_handles;
 
 const void*
 sim_driver_device(void)
@@ -32,7 +27,7 @@ IoCreateDevice(
     PDRIVER_OBJECT driver, ULONG extension_size, PUNICODE_STRING name, ULONG type, ULONG characteristics,
     BOOLEAN exclusive, PDEVICE_OBJECT* device)
 {
-    (void)extension_size;
+    (void)extension_size, (void)name;
     sim_require_irql(APC_LEVEL, "IoCreateDevice");
     if (exclusive) {
         sim_violation("an exclusive device makes a hand-over between two proxies impossible");
@@ -51,7 +46,6 @@ IoCreateDevice(
     sim_device->DeviceType = type;
     sim_device->Characteristics = characteristics;
     sim_device->Flags = DO_DEVICE_INITIALIZING;
-    sim_device_named = name != NULL;
     driver->DeviceObject = sim_device;
     sim_last_device = sim_device;
     *device = sim_device;
@@ -70,7 +64,7 @@ IoDeleteDevice(PDEVICE_OBJECT device)
     }
     free(sim_device);
     sim_device = NULL;
-    sim_device_secured = 0;
+    sim_device_unprotect();
 }
 
 NTSTATUS
@@ -85,7 +79,7 @@ IoCreateSymbolicLink(PUNICODE_STRING link, PUNICODE_STRING target)
     if (sim_link) {
         return STATUS_OBJECT_NAME_COLLISION;
     }
-    if (!sim_device_secured) {
+    if (!sim_device_is_protected()) {
         sim_misuse("a link was made to a device that everybody may open");
     }
     sim_link = 1;
@@ -115,100 +109,6 @@ IofCompleteRequest(PIRP irp, CCHAR boost)
     }
 }
 
-// ---- security: kept as calls that can fail; the bytes are tested where they are built ----
-
-NTSTATUS
-RtlCreateSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, ULONG revision)
-{
-    memset(descriptor, 0, sizeof(SECURITY_DESCRIPTOR));
-    ((SECURITY_DESCRIPTOR*)descriptor)->Revision = (UCHAR)revision;
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-RtlSetDaclSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, BOOLEAN present, PACL dacl, BOOLEAN defaulted)
-{
-    (void)defaulted;
-    ((SECURITY_DESCRIPTOR*)descriptor)->Dacl = present ? dacl : NULL;
-    ((SECURITY_DESCRIPTOR*)descriptor)->Control = present ? 4 : 0; // SE_DACL_PRESENT
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-RtlCreateAcl(PACL acl, ULONG size, ULONG revision)
-{
-    if (size < sizeof(ACL) || sim_fails_now()) {
-        return STATUS_BUFFER_TOO_SMALL;
-    }
-    memset(acl, 0, size);
-    acl->AclRevision = (UCHAR)revision;
-    acl->AclSize = (USHORT)size;
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-RtlAddAccessAllowedAce(PACL acl, ULONG revision, ACCESS_MASK mask, PSID sid)
-{
-    uint32_t sid_size = 8u + 4u * ((const UCHAR*)sid)[1];
-    uint32_t used = sizeof(ACL);
-    UCHAR* bytes = (UCHAR*)acl;
-
-    (void)revision;
-    for (uint32_t i = 0; i < acl->AceCount; i++) {
-        used += (uint32_t)(bytes[used + 2] | bytes[used + 3] << 8);
-    }
-    if (used + 8 + sid_size > acl->AclSize || sim_fails_now()) {
-        return STATUS_BUFFER_TOO_SMALL;
-    }
-    bytes[used + 2] = (UCHAR)(8 + sid_size); // type 0 and flags 0: access allowed, not inherited
-    memcpy(bytes + used + 4, &mask, sizeof(mask));
-    memcpy(bytes + used + 8, sid, sid_size);
-    acl->AceCount++;
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-ObOpenObjectByPointer(
-    PVOID object, ULONG attributes, PVOID access_state, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
-    PHANDLE handle)
-{
-    (void)access_state;
-    (void)access;
-    (void)type;
-    sim_require_irql(PASSIVE_LEVEL, "ObOpenObjectByPointer");
-    if ((attributes & OBJ_KERNEL_HANDLE) == 0 || mode != KernelMode) {
-        sim_misuse("ObOpenObjectByPointer: the handle would be open to user mode");
-    }
-    if (sim_fails_now()) {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    sim_kernel_handles++;
-    *handle = object;
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-ZwSetSecurityObject(HANDLE handle, SECURITY_INFORMATION information, PSECURITY_DESCRIPTOR descriptor)
-{
-    const SECURITY_DESCRIPTOR* from = descriptor;
-
-    sim_require_irql(PASSIVE_LEVEL, "ZwSetSecurityObject");
-    if (handle != sim_device || sim_fails_now()) {
-        return STATUS_ACCESS_DENIED;
-    }
-    sim_device_secured = (information & DACL_SECURITY_INFORMATION) != 0 && from->Dacl != NULL && from->Dacl->AceCount;
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-ZwClose(HANDLE handle)
-{
-    (void)handle;
-    sim_require_irql(PASSIVE_LEVEL, "ZwClose");
-    sim_kernel_handles--;
-    return STATUS_SUCCESS;
-}
-
 // ---- IRPs ----
 
 static NTSTATUS
@@ -223,7 +123,7 @@ dispatch(sim_file* file, UCHAR major, uint32_t pid, IRP* irp, IO_STACK_LOCATION*
     irp->CurrentStackLocation = at;
     irp->RequestorMode = UserMode;
     sim_irp_completed = 0;
-    status = sim_driver.MajorFunction[major](sim_device, irp);
+    status = sim_device->DriverObject->MajorFunction[major](sim_device, irp);
     if (sim_irp_completed == 0) {
         sim_misuse("an IRP of major function 0x%02X was not completed", major);
     }
@@ -337,55 +237,26 @@ sim_close(sim_file* file)
     free(file);
 }
 
-// ---- life of the driver ----
+// ---- life ----
 
-NTSTATUS
-sim_load_driver(PDRIVER_INITIALIZE entry)
+void
+sim_device_initialized(void)
 {
-    NTSTATUS status;
-    UNICODE_STRING path = RTL_CONSTANT_STRING(L"\\Registry\\Machine\\System\\CurrentControlSet\\Services\\Driver");
-
-    if (sim_loaded) {
-        return STATUS_OBJECT_NAME_COLLISION;
-    }
-    memset(&sim_driver, 0, sizeof(sim_driver));
-    status = entry(&sim_driver, &path);
-    if (!NT_SUCCESS(status)) {
-        sim_device_check_unloaded();
-        sim_engine_check_unloaded();
-        sim_kernel_check_unloaded();
-        return status;
-    }
-    sim_loaded = 1;
     if (sim_device != NULL) {
         sim_device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING; // the I/O manager does so after DriverEntry
     }
-    return status;
 }
 
-void
-sim_unload_driver(void)
+int
+sim_device_open_files(void)
 {
-    if (!sim_loaded) {
-        return;
-    }
-    if (sim_open_files != 0) {
-        sim_misuse("unload with %d open handles: Windows would keep the driver in STOP_PENDING", sim_open_files);
-    }
-    sim_driver.DriverUnload(&sim_driver);
-    sim_loaded = 0;
-    sim_device_check_unloaded();
-    sim_engine_check_unloaded();
-    sim_layer_data_check_unloaded();
-    sim_kernel_check_unloaded();
+    return sim_open_files;
 }
 
-void
-sim_device_reset(void)
+int
+sim_is_device(const void* object)
 {
-    if (sim_loaded) {
-        sim_misuse("sim_boot while a driver is loaded");
-    }
+    return sim_device != NULL && object == sim_device;
 }
 
 void
@@ -397,32 +268,4 @@ sim_device_check_unloaded(void)
     if (sim_link) {
         sim_misuse("the driver is gone and its symbolic link is still there");
     }
-    if (sim_kernel_handles != 0) {
-        sim_misuse("%d kernel handles were left open", sim_kernel_handles);
-    }
-}
-
-void
-sim_boot(const sim_knobs* knobs)
-{
-    sim_device_reset();
-    sim_knobs_set(knobs);
-    sim_faults_reset();
-    sim_trace_reset();
-    sim_kernel_reset();
-    sim_sockets_reset();
-    sim_flows_reset();
-    sim_engine_reset();
-}
-
-void
-sim_shutdown(void)
-{
-    if (sim_loaded) {
-        sim_misuse("sim_shutdown while the driver is loaded");
-    }
-    sim_sockets_reset();
-    sim_flows_reset();
-    sim_engine_end();
-    sim_kernel_reset();
 }

@@ -1,6 +1,6 @@
 // FwpmFilterAdd0: what it checks, in what order, and the filter that comes of it (wfp-engine.md 1.6, 2.3).
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +42,9 @@ sim_refer(
     }
     if (!outlives(found, session, from)) {
         return STATUS_FWP_LIFETIME_MISMATCH;
+    }
+    if (!sim_may(session, found, FWPM_ACTRL_ADD_LINK)) {
+        return STATUS_ACCESS_DENIED;
     }
     *target = found;
     return STATUS_SUCCESS;
@@ -124,10 +127,17 @@ refer_of_filter(const FWPM_FILTER0* filter, const sim_session* session, sim_obje
     const GUID* sublayer = sim_is_equal_guid(&filter->subLayerKey, &zero) ? &FWPM_SUBLAYER_UNIVERSAL
                                                                           : &filter->subLayerKey;
     int callout = (filter->action.type & 0x4000) != 0; // FWP_ACTION_FLAG_CALLOUT
-    NTSTATUS status = sim_refer(SIM_PROVIDER, filter->providerKey, session, object, STATUS_FWP_PROVIDER_NOT_FOUND, &object->provider);
+    int context = (filter->flags & FWPM_FILTER_FLAG_HAS_PROVIDER_CONTEXT) != 0;
+    NTSTATUS status = sim_refer(
+        SIM_PROVIDER, filter->providerKey, session, object, STATUS_FWP_PROVIDER_NOT_FOUND, &object->provider);
 
     if (NT_SUCCESS(status)) {
         status = sim_refer(SIM_SUBLAYER, sublayer, session, object, STATUS_FWP_SUBLAYER_NOT_FOUND, &object->sublayer);
+    }
+    if (NT_SUCCESS(status) && context) {
+        status = sim_refer(
+            SIM_CONTEXT, &filter->providerContextKey, session, object, STATUS_FWP_PROVIDER_CONTEXT_NOT_FOUND,
+            &object->context);
     }
     if (NT_SUCCESS(status) && callout) {
         status = sim_refer(
@@ -146,12 +156,37 @@ fill_run_time(const FWPM_FILTER0* filter, sim_object* object)
     object->run_time.weight.type = FWP_UINT64;
     object->run_time.weight.uint64 = &object->filter_weight;
     object->run_time.subLayerWeight = object->sublayer->weight;
-    object->run_time.flags = (filter->flags & FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT) != 0
-                                 ? FWPS_FILTER_FLAG_CLEAR_ACTION_RIGHT
-                                 : 0;
+    if ((filter->flags & FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT) != 0) {
+        object->run_time.flags |= FWPS_FILTER_FLAG_CLEAR_ACTION_RIGHT;
+    }
+    if ((filter->flags & FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED) != 0) {
+        object->run_time.flags |= FWPS_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED;
+    }
+    for (uint32_t i = 1; i < object->condition_count; i++) {
+        if (object->conditions[i].field == object->conditions[i - 1].field) {
+            object->run_time.flags |= FWPS_FILTER_FLAG_OR_CONDITIONS;
+        }
+    }
     object->run_time.numFilterConditions = object->condition_count;
     object->run_time.action.type = filter->action.type;
-    object->run_time.context = (filter->flags & FWPM_FILTER_FLAG_HAS_PROVIDER_CONTEXT) != 0 ? 0 : filter->rawContext;
+    object->run_time.context = object->context != NULL ? 0 : filter->rawContext;
+    if (object->context != NULL && object->callout != NULL
+        && (object->callout->flags & FWPM_CALLOUT_FLAG_USES_PROVIDER_CONTEXT) != 0) {
+        object->run_time.providerContext = object->context->original; // no callout sees one that it did not ask for
+    }
+}
+
+// As it will be enumerated: with what the engine chose.
+static void
+keep_original(const FWPM_FILTER0* filter, sim_object* object)
+{
+    FWPM_FILTER0 kept = *filter;
+
+    kept.filterKey = object->key;
+    kept.subLayerKey = object->sublayer->key;
+    kept.filterId = object->id;
+    kept.effectiveWeight = (FWP_VALUE0){.type = FWP_UINT64, .uint64 = &object->filter_weight};
+    object->original = sim_copy(SIM_FILTER, &kept, &object->original_block);
 }
 
 static NTSTATUS
@@ -182,20 +217,18 @@ build_filter(const FWPM_FILTER0* filter, const sim_session* session, sim_object*
         object->kind = SIM_FILTER;
         object->id = object->order;
         object->key = filter->filterKey;
-        if (sim_is_equal_guid(&object->key, &zero)) {
-            object->key.Data1 = 0x51D0F17Eu; // BFE picks one
-            memcpy(object->key.Data4, &object->id, sizeof(object->id));
-        }
+        sim_key_choose(object);
         object->flags = filter->flags;
         object->action = filter->action.type;
         fill_run_time(filter, object);
+        keep_original(filter, object);
         status = sim_notify_added(object);
     }
     return status;
 }
 
 NTSTATUS
-sim_filter_add(sim_session* session, const FWPM_FILTER0* filter, uint64_t* id)
+sim_filter_add(sim_session* session, const FWPM_FILTER0* filter, PSECURITY_DESCRIPTOR sd, uint64_t* id)
 {
     NTSTATUS status = sim_session_may_write(session);
     uint64_t filter_id;
@@ -207,8 +240,14 @@ sim_filter_add(sim_session* session, const FWPM_FILTER0* filter, uint64_t* id)
     if (filter == NULL) {
         return STATUS_FWP_NULL_POINTER;
     }
+    if (!sim_may(session, NULL, FWPM_ACTRL_ADD)) {
+        return STATUS_ACCESS_DENIED;
+    }
     object = sim_allocate(sizeof(*object));
-    status = build_filter(filter, session, object);
+    status = sim_access_set(object, sd);
+    if (NT_SUCCESS(status)) {
+        status = build_filter(filter, session, object);
+    }
     if (!NT_SUCCESS(status)) {
         sim_object_free(object);
         return status;

@@ -1,6 +1,6 @@
 // Redirected flows: who redirected each, and the contexts that WFP keeps for as long as the flow lives.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "connection.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef SIM_INDEX_H
 #define SIM_INDEX_H
 
-#include "sim.h"
+#include "classify.h"
 
 typedef enum sim_key_kind { SIM_KEY_APP = 1, SIM_KEY_PORT, SIM_KEY_V4, SIM_KEY_V6 } sim_key_kind;
 

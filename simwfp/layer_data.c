@@ -1,17 +1,15 @@
-// What a redirect callout works with: redirect handles, redirect records, writable layer data, pending.
+// What a redirect callout works with: redirect handles, redirect records, writable layer data.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "connection.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SIM_CONNECT_MAGIC 0x434F4E4Eu
 #define SIM_HANDLE_MAGIC 0x48524453u
 
 static pthread_mutex_t sim_handle_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t sim_live_redirect_handles;
-static uint32_t sim_live_classify;
 static sim_acquire_result sim_acquire;
 
 void
@@ -112,55 +110,11 @@ FwpsQueryConnectionRedirectState0(HANDLE records, HANDLE handle, void** context)
 
 // ---- writable layer data ----
 
-static sim_pending*
-pending_of(const void* context, const char* call)
-{
-    sim_pending* pending = (sim_pending*)context;
-
-    if (pending == NULL || pending->magic != SIM_CONNECT_MAGIC) {
-        sim_misuse("%s: not a classify context", call);
-        return NULL;
-    }
-    return pending;
-}
-
-NTSTATUS
-FwpsAcquireClassifyHandle0(void* classify_context, UINT32 flags, UINT64* handle)
-{
-    sim_pending* pending = pending_of(classify_context, "FwpsAcquireClassifyHandle0");
-
-    sim_require_irql(DISPATCH_LEVEL, "FwpsAcquireClassifyHandle0");
-    if (flags != 0) {
-        sim_misuse("FwpsAcquireClassifyHandle0: flags must be 0");
-    }
-    if (pending == NULL || sim_fails_now()) {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    pending->handles++;
-    (void)__atomic_add_fetch(&sim_live_classify, 1, __ATOMIC_RELAXED);
-    *handle = (UINT64)(uintptr_t)pending;
-    return STATUS_SUCCESS;
-}
-
-VOID
-FwpsReleaseClassifyHandle0(UINT64 handle)
-{
-    sim_pending* pending = pending_of((void*)(uintptr_t)handle, "FwpsReleaseClassifyHandle0");
-
-    sim_require_irql(DISPATCH_LEVEL, "FwpsReleaseClassifyHandle0");
-    if (pending->handles == 0) {
-        sim_misuse("FwpsReleaseClassifyHandle0: released once too often");
-        return;
-    }
-    pending->handles--;
-    (void)__atomic_sub_fetch(&sim_live_classify, 1, __ATOMIC_RELAXED);
-}
-
 NTSTATUS
 FwpsAcquireWritableLayerDataPointer0(
     UINT64 handle, UINT64 filter_id, UINT32 flags, PVOID* data, FWPS_CLASSIFY_OUT0* out)
 {
-    sim_pending* pending = pending_of((void*)(uintptr_t)handle, "FwpsAcquireWritableLayerDataPointer0");
+    sim_pending* pending = sim_pending_of((void*)(uintptr_t)handle, "FwpsAcquireWritableLayerDataPointer0");
     FWPS_CONNECT_REQUEST0* latest;
     FWPS_CONNECT_REQUEST0* request;
 
@@ -216,7 +170,7 @@ is_changed(const FWPS_CONNECT_REQUEST0* request, const FWPS_CONNECT_REQUEST0* be
 VOID
 FwpsApplyModifiedLayerData0(UINT64 handle, PVOID data, UINT32 flags)
 {
-    sim_pending* pending = pending_of((void*)(uintptr_t)handle, "FwpsApplyModifiedLayerData0");
+    sim_pending* pending = sim_pending_of((void*)(uintptr_t)handle, "FwpsApplyModifiedLayerData0");
     FWPS_CONNECT_REQUEST0* request = data;
     const FWPS_CONNECT_REQUEST0* before = pending->versions[pending->version_count - 1];
 
@@ -251,125 +205,7 @@ FwpsApplyModifiedLayerData0(UINT64 handle, PVOID data, UINT32 flags)
     pending->versions[pending->version_count++] = request;
 }
 
-void
-sim_callout_returned(void* classify_context)
-{
-    sim_pending* pending = classify_context;
-
-    if (pending == NULL) {
-        return;
-    }
-    if (pending->pended) {
-        return; // its handle lives until the completion
-    }
-    if (pending->acquired != NULL) {
-        sim_misuse("a callout returned with writable layer data acquired and not applied: the connect would hang");
-        free(pending->acquired);
-        pending->acquired = NULL;
-    }
-    if (pending->handles != 0) {
-        sim_misuse("a callout returned with %u classify handles", pending->handles);
-        pending->handles = 0;
-    }
-}
-
-uint32_t
-sim_open_handles(void)
-{
-    return __atomic_load_n(&sim_live_classify, __ATOMIC_RELAXED);
-}
-
-// ---- pending ----
-
-NTSTATUS
-FwpsPendClassify0(UINT64 handle, UINT64 filter_id, UINT32 flags, FWPS_CLASSIFY_OUT0* out)
-{
-    sim_pending* pending = pending_of((void*)(uintptr_t)handle, "FwpsPendClassify0");
-
-    (void)filter_id;
-    sim_require_irql(DISPATCH_LEVEL, "FwpsPendClassify0");
-    if (flags != 0 || pending == NULL || pending->handles == 0) {
-        sim_misuse("FwpsPendClassify0: flags 0x%X, or no classify handle", flags);
-        return STATUS_INVALID_PARAMETER;
-    }
-    if (!sim_layer_is_redirect(pending->layer) || sim_fails_now()) {
-        return STATUS_FWP_CANNOT_PEND; // the redirect layers only: types-of-callouts.md
-    }
-    pending->pended = 1;
-    out->actionType = FWP_ACTION_BLOCK;
-    out->rights &= ~(UINT32)FWPS_RIGHT_ACTION_WRITE;
-    return STATUS_SUCCESS;
-}
-
-VOID
-FwpsCompleteClassify0(UINT64 handle, UINT32 flags, const FWPS_CLASSIFY_OUT0* out)
-{
-    sim_pending* pending = pending_of((void*)(uintptr_t)handle, "FwpsCompleteClassify0");
-
-    sim_require_irql(DISPATCH_LEVEL, "FwpsCompleteClassify0");
-    if (flags != 0 || pending == NULL || !pending->pended || pending->completed) {
-        sim_misuse("FwpsCompleteClassify0: not a pended classify");
-        return;
-    }
-    if (pending->acquired != NULL) {
-        sim_misuse("FwpsCompleteClassify0: writable layer data acquired and not applied");
-    }
-    pending->has_out = out != NULL;
-    if (out != NULL) {
-        pending->out = *out;
-    }
-    pending->completed = 1;
-}
-
-NTSTATUS
-FwpsPendOperation0(HANDLE completion_handle, HANDLE* completion_context)
-{
-    sim_pending* pending = pending_of(completion_handle, "FwpsPendOperation0");
-
-    sim_require_irql(DISPATCH_LEVEL, "FwpsPendOperation0");
-    if (pending == NULL || pending->reauthorization || sim_layer_is_redirect(pending->layer) || sim_fails_now()) {
-        return STATUS_FWP_CANNOT_PEND; // a reauthorization never: nf-fwpsk-fwpspendoperation0
-    }
-    pending->pended = 1;
-    *completion_context = pending;
-    return STATUS_SUCCESS;
-}
-
-VOID
-FwpsCompleteOperation0(HANDLE completion_context, PVOID net_buffer_list)
-{
-    sim_pending* pending = pending_of(completion_context, "FwpsCompleteOperation0");
-
-    (void)net_buffer_list;
-    sim_require_irql(DISPATCH_LEVEL, "FwpsCompleteOperation0");
-    if (pending == NULL || !pending->pended || pending->completed) {
-        sim_misuse("FwpsCompleteOperation0: not a pended operation");
-        return;
-    }
-    pending->completed = 1;
-}
-
 // ---- life ----
-
-void
-sim_pending_start(sim_pending* pending, uint16_t layer)
-{
-    *pending = (sim_pending){.magic = SIM_CONNECT_MAGIC, .layer = layer};
-}
-
-void
-sim_pending_end(sim_pending* pending)
-{
-    if (pending->handles != 0) {
-        sim_misuse("a pended classify was completed and %u classify handles were not released", pending->handles);
-        pending->handles = 0;
-    }
-    for (uint32_t i = 0; i < pending->version_count; i++) {
-        free(pending->versions[i]);
-    }
-    pending->version_count = 0;
-    pending->magic = 0;
-}
 
 void
 sim_layer_data_check_unloaded(void)
@@ -377,8 +213,5 @@ sim_layer_data_check_unloaded(void)
     if (sim_live_redirect_handles != 0) {
         sim_misuse("unloaded with %u redirect handles", sim_live_redirect_handles);
         sim_live_redirect_handles = 0;
-    }
-    if (sim_open_handles() != 0) {
-        sim_misuse("unloaded with %u classify handles", sim_open_handles());
     }
 }

@@ -1,6 +1,6 @@
 // The layers, and which incoming value of each is which field: by name, since the positions differ (fwpsk.h, FWPS_FIELDS_*).
 #define INITGUID
-#include "sim.h"
+#include "classify.h"
 
 #include <string.h>
 

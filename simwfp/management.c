@@ -1,8 +1,11 @@
-// The management calls of a kernel-mode client: engine, transactions, providers, sublayers, callouts, filters.
+// The management calls that open, transact and add.  Deleting, getting, enumerating and protecting: existing.c.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
+
+#define SIM_MAX_CALLOUTS 100000u
+#define SIM_MAX_SUBLAYERS 65536u
 
 // PASSIVE_LEVEL all of them, and remote procedure calls to BFE: nothing for an exit path.
 static void
@@ -33,6 +36,9 @@ FwpmEngineClose0(HANDLE engine)
         sim_misuse("FwpmEngineClose0: not an open engine handle");
         return STATUS_INVALID_HANDLE;
     }
+    if (session->pid == 0 && sim_enumerations_of(session) != 0) {
+        sim_misuse("FwpmEngineClose0 with %u enumeration handles open", sim_enumerations_of(session));
+    }
     sim_session_close(session);
     return STATUS_SUCCESS;
 }
@@ -58,7 +64,7 @@ FwpmTransactionAbort0(HANDLE engine)
     return sim_transaction_finish(sim_session_of(engine), 0);
 }
 
-// ---- providers, sublayers, callouts ----
+// ---- providers, provider contexts, sublayers, callouts ----
 
 static sim_lifetime
 lifetime_of(const sim_session* session, int persistent)
@@ -66,14 +72,54 @@ lifetime_of(const sim_session* session, int persistent)
     return session->dynamic ? SIM_DYNAMIC : persistent ? SIM_PERSISTENT : SIM_STATIC;
 }
 
-static sim_object*
-new_object(const sim_session* session, sim_kind kind, int persistent)
+// The beginning of every addition: may it be, under this key, and who owns it?
+static NTSTATUS
+begin_object(
+    const char* call, sim_session* session, sim_kind kind, const GUID* key, int persistent, const GUID* provider, PCWSTR name,
+    PSECURITY_DESCRIPTOR sd, sim_object** object)
 {
-    sim_object* object = sim_allocate(sizeof(*object));
+    static uint64_t ids[SIM_KINDS];
+    static const GUID zero;
+    NTSTATUS status;
+    sim_object* made;
 
-    object->kind = kind;
-    object->lifetime = lifetime_of(session, persistent);
-    return object;
+    *object = NULL;
+    require(call);
+    status = sim_session_may_write(session);
+    if (!NT_SUCCESS(status)) {
+        return status;
+    }
+    if (!sim_may(session, NULL, FWPM_ACTRL_ADD)) {
+        return STATUS_ACCESS_DENIED;
+    }
+    made = sim_allocate(sizeof(*made));
+    made->kind = kind;
+    made->lifetime = lifetime_of(session, persistent);
+    status = sim_refer(SIM_PROVIDER, provider, session, made, STATUS_FWP_PROVIDER_NOT_FOUND, &made->provider);
+    if (NT_SUCCESS(status) && name == NULL) {
+        status = STATUS_FWP_NULL_DISPLAY_NAME;
+    }
+    if (NT_SUCCESS(status)) {
+        status = sim_access_set(made, sd);
+    }
+    if (NT_SUCCESS(status) && !sim_is_equal_guid(key, &zero) && sim_object_find(kind, key, session) != NULL) {
+        status = STATUS_FWP_ALREADY_EXISTS;
+    }
+    if (NT_SUCCESS(status) && kind == SIM_CALLOUT && sim_object_counts[kind] >= SIM_MAX_CALLOUTS) {
+        status = STATUS_FWP_TOO_MANY_CALLOUTS;
+    }
+    if (NT_SUCCESS(status) && kind == SIM_SUBLAYER && sim_object_counts[kind] >= SIM_MAX_SUBLAYERS) {
+        status = STATUS_FWP_TOO_MANY_SUBLAYERS;
+    }
+    if (!NT_SUCCESS(status)) {
+        sim_object_free(made);
+        return status;
+    }
+    made->id = ++ids[kind];
+    made->key = *key;
+    sim_key_choose(made);
+    *object = made;
+    return STATUS_SUCCESS;
 }
 
 static uint16_t*
@@ -99,125 +145,115 @@ NTSTATUS
 FwpmProviderAdd0(HANDLE engine, const FWPM_PROVIDER0* provider, PSECURITY_DESCRIPTOR sd)
 {
     sim_session* session = sim_session_of(engine);
-    NTSTATUS status = sim_session_may_write(session);
     sim_object* object;
+    NTSTATUS status = begin_object(
+        "FwpmProviderAdd0", session, SIM_PROVIDER, &provider->providerKey, (provider->flags & FWPM_PROVIDER_FLAG_PERSISTENT) != 0, NULL,
+        provider->displayData.name, sd, &object);
 
-    (void)sd;
-    require("FwpmProviderAdd0");
-    if (!NT_SUCCESS(status)) {
-        return status;
+    if (NT_SUCCESS(status)) {
+        FWPM_PROVIDER0 kept = *provider;
+
+        kept.providerKey = object->key;
+        object->service = copy_string(provider->serviceName);
+        object->original = sim_copy(SIM_PROVIDER, &kept, &object->original_block);
+        sim_session_added(session, object);
     }
-    if (provider->displayData.name == NULL) {
-        return STATUS_FWP_NULL_DISPLAY_NAME;
+    return status;
+}
+
+static NTSTATUS
+check_context(const FWPM_PROVIDER_CONTEXT0* context)
+{
+    if ((context->flags & ~(UINT32)(FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT | FWPM_PROVIDER_CONTEXT_FLAG_DOWNLEVEL)) != 0) {
+        return STATUS_FWP_INVALID_FLAGS;
     }
-    if (sim_object_find(SIM_PROVIDER, &provider->providerKey, session) != NULL) {
-        return STATUS_FWP_ALREADY_EXISTS;
+    if ((uint32_t)context->type >= FWPM_PROVIDER_CONTEXT_TYPE_MAX) {
+        return STATUS_FWP_INVALID_ENUMERATOR;
     }
-    object = new_object(session, SIM_PROVIDER, (provider->flags & FWPM_PROVIDER_FLAG_PERSISTENT) != 0);
-    object->key = provider->providerKey;
-    object->service = copy_string(provider->serviceName);
-    sim_session_added(session, object);
-    return STATUS_SUCCESS;
+    if (context->type != FWPM_GENERAL_CONTEXT) {
+        return STATUS_NOT_SUPPORTED; // IPsec and classify options are not modelled
+    }
+    return context->dataBuffer == NULL ? STATUS_FWP_NULL_POINTER : STATUS_SUCCESS;
 }
 
 NTSTATUS
-FwpmProviderDeleteByKey0(HANDLE engine, const GUID* key)
+FwpmProviderContextAdd0(
+    HANDLE engine, const FWPM_PROVIDER_CONTEXT0* context, PSECURITY_DESCRIPTOR sd, UINT64* id)
 {
     sim_session* session = sim_session_of(engine);
+    sim_object* object;
+    NTSTATUS status = begin_object(
+        "FwpmProviderContextAdd0", session, SIM_CONTEXT, &context->providerContextKey,
+        (context->flags & FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT) != 0, context->providerKey,
+        context->displayData.name, sd, &object);
 
-    require("FwpmProviderDeleteByKey0");
-    return sim_session_delete(session, sim_object_find(SIM_PROVIDER, key, session), STATUS_FWP_PROVIDER_NOT_FOUND);
+    if (!NT_SUCCESS(status)) {
+        return status;
+    }
+    status = check_context(context);
+    if (!NT_SUCCESS(status)) {
+        sim_object_free(object);
+        return status;
+    }
+    FWPM_PROVIDER_CONTEXT0 kept = *context;
+
+    kept.providerContextKey = object->key;
+    kept.providerContextId = object->id;
+    object->original = sim_copy(SIM_CONTEXT, &kept, &object->original_block);
+    if (id != NULL) {
+        *id = object->id;
+    }
+    sim_session_added(session, object);
+    return STATUS_SUCCESS;
 }
 
 NTSTATUS
 FwpmSubLayerAdd0(HANDLE engine, const FWPM_SUBLAYER0* sublayer, PSECURITY_DESCRIPTOR sd)
 {
     sim_session* session = sim_session_of(engine);
-    NTSTATUS status = sim_session_may_write(session);
-    sim_object from = {0};
-    sim_object* provider = NULL;
     sim_object* object;
+    NTSTATUS status = begin_object(
+        "FwpmSubLayerAdd0", session, SIM_SUBLAYER, &sublayer->subLayerKey, (sublayer->flags & FWPM_SUBLAYER_FLAG_PERSISTENT) != 0,
+        sublayer->providerKey, sublayer->displayData.name, sd, &object);
 
-    (void)sd;
-    require("FwpmSubLayerAdd0");
     if (NT_SUCCESS(status)) {
-        from.lifetime = lifetime_of(session, (sublayer->flags & FWPM_SUBLAYER_FLAG_PERSISTENT) != 0);
-        status = sim_refer(
-            SIM_PROVIDER, sublayer->providerKey, session, &from, STATUS_FWP_PROVIDER_NOT_FOUND, &provider);
-    }
-    if (!NT_SUCCESS(status)) {
-        return status;
-    }
-    if (sublayer->displayData.name == NULL) {
-        return STATUS_FWP_NULL_DISPLAY_NAME;
-    }
-    if (sim_object_find(SIM_SUBLAYER, &sublayer->subLayerKey, session) != NULL) {
-        return STATUS_FWP_ALREADY_EXISTS;
-    }
-    object = new_object(session, SIM_SUBLAYER, from.lifetime == SIM_PERSISTENT);
-    object->key = sublayer->subLayerKey;
-    object->weight = sublayer->weight;
-    object->provider = provider;
-    sim_session_added(session, object);
-    return STATUS_SUCCESS;
-}
+        FWPM_SUBLAYER0 kept = *sublayer;
 
-NTSTATUS
-FwpmSubLayerDeleteByKey0(HANDLE engine, const GUID* key)
-{
-    sim_session* session = sim_session_of(engine);
-
-    require("FwpmSubLayerDeleteByKey0");
-    return sim_session_delete(session, sim_object_find(SIM_SUBLAYER, key, session), STATUS_FWP_SUBLAYER_NOT_FOUND);
+        kept.subLayerKey = object->key;
+        object->weight = sublayer->weight;
+        object->original = sim_copy(SIM_SUBLAYER, &kept, &object->original_block);
+        sim_session_added(session, object);
+    }
+    return status;
 }
 
 NTSTATUS
 FwpmCalloutAdd0(HANDLE engine, const FWPM_CALLOUT0* callout, PSECURITY_DESCRIPTOR sd, UINT32* id)
 {
     sim_session* session = sim_session_of(engine);
-    NTSTATUS status = sim_session_may_write(session);
-    sim_object from = {0};
-    sim_object* provider = NULL;
     sim_object* object;
-    uint16_t layer = 0;
+    NTSTATUS status = begin_object(
+        "FwpmCalloutAdd0", session, SIM_CALLOUT, &callout->calloutKey, (callout->flags & FWPM_CALLOUT_FLAG_PERSISTENT) != 0,
+        callout->providerKey, callout->displayData.name, sd, &object);
 
-    (void)sd;
-    require("FwpmCalloutAdd0");
-    if (NT_SUCCESS(status)) {
-        from.lifetime = lifetime_of(session, (callout->flags & FWPM_CALLOUT_FLAG_PERSISTENT) != 0);
-        status = sim_refer(
-            SIM_PROVIDER, callout->providerKey, session, &from, STATUS_FWP_PROVIDER_NOT_FOUND, &provider);
-    }
     if (!NT_SUCCESS(status)) {
         return status;
     }
-    if (callout->displayData.name == NULL) {
-        return STATUS_FWP_NULL_DISPLAY_NAME;
-    }
-    if (!sim_layer_of_key(&callout->applicableLayer, &layer)) {
+    if (!sim_layer_of_key(&callout->applicableLayer, &object->layer)) {
+        sim_object_free(object);
         return STATUS_FWP_LAYER_NOT_FOUND;
     }
-    if (sim_object_find(SIM_CALLOUT, &callout->calloutKey, session) != NULL) {
-        return STATUS_FWP_ALREADY_EXISTS;
-    }
-    object = new_object(session, SIM_CALLOUT, from.lifetime == SIM_PERSISTENT);
-    object->key = callout->calloutKey;
-    object->layer = layer;
-    object->provider = provider;
-    sim_session_added(session, object);
+    FWPM_CALLOUT0 kept = *callout;
+
+    kept.calloutKey = object->key;
+    kept.calloutId = (UINT32)object->id;
+    object->flags = callout->flags;
+    object->original = sim_copy(SIM_CALLOUT, &kept, &object->original_block);
     if (id != NULL) {
-        *id = (UINT32)object->order;
+        *id = (UINT32)object->id;
     }
+    sim_session_added(session, object);
     return STATUS_SUCCESS;
-}
-
-NTSTATUS
-FwpmCalloutDeleteByKey0(HANDLE engine, const GUID* key)
-{
-    sim_session* session = sim_session_of(engine);
-
-    require("FwpmCalloutDeleteByKey0");
-    return sim_session_delete(session, sim_object_find(SIM_CALLOUT, key, session), STATUS_FWP_CALLOUT_NOT_FOUND);
 }
 
 // ---- filters ----
@@ -225,25 +261,6 @@ FwpmCalloutDeleteByKey0(HANDLE engine, const GUID* key)
 NTSTATUS
 FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0* filter, PSECURITY_DESCRIPTOR sd, UINT64* id)
 {
-    (void)sd;
     require("FwpmFilterAdd0");
-    return sim_filter_add(sim_session_of(engine), filter, id);
-}
-
-NTSTATUS
-FwpmFilterDeleteById0(HANDLE engine, UINT64 id)
-{
-    sim_session* session = sim_session_of(engine);
-
-    require("FwpmFilterDeleteById0");
-    return sim_session_delete(session, sim_object_find_filter(id, session), STATUS_FWP_FILTER_NOT_FOUND);
-}
-
-NTSTATUS
-FwpmFilterDeleteByKey0(HANDLE engine, const GUID* key)
-{
-    sim_session* session = sim_session_of(engine);
-
-    require("FwpmFilterDeleteByKey0");
-    return sim_session_delete(session, sim_object_find(SIM_FILTER, key, session), STATUS_FWP_FILTER_NOT_FOUND);
+    return sim_filter_add(sim_session_of(engine), filter, sd, id);
 }

@@ -3,7 +3,7 @@
 // A change inside a transaction is marked on the object (added_by, deleted_by) and becomes real, or goes away, at its
 // end: other sessions see nothing before the commit.  References are counted as the one writer sees them, so that "in use"
 // is a comparison with zero.
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +17,7 @@ typedef struct sim_table {
 } sim_table;
 
 sim_object* sim_objects;
+uint32_t sim_object_counts[SIM_KINDS];
 static sim_table sim_by_key;
 static sim_table sim_by_id;
 
@@ -56,9 +57,21 @@ hash_by_key(const sim_object* object)
 }
 
 static uint64_t
+id_hash(sim_kind kind, uint64_t id)
+{
+    return mix(id + ((uint64_t)kind << 60));
+}
+
+static uint64_t
 hash_by_id(const sim_object* object)
 {
-    return mix(object->id);
+    return id_hash(object->kind, object->id);
+}
+
+static int
+has_id(const sim_object* object)
+{
+    return object->kind == SIM_FILTER || object->kind == SIM_CALLOUT || object->kind == SIM_CONTEXT;
 }
 
 static void
@@ -105,8 +118,8 @@ table_remove(sim_table* table, sim_object* object, uint64_t hash, sim_object** (
     }
 }
 
-static int
-is_visible(const sim_object* object, const sim_session* session)
+int
+sim_object_is_visible(const sim_object* object, const sim_session* session)
 {
     if (object->added_by != NULL && object->added_by != session) {
         return 0;
@@ -123,21 +136,23 @@ sim_object_find(sim_kind kind, const GUID* key, const sim_session* session)
     sim_object* object = sim_by_key.buckets[key_hash(kind, key) & (sim_by_key.size - 1)];
 
     while (object != NULL
-           && !(object->kind == kind && sim_is_equal_guid(&object->key, key) && is_visible(object, session))) {
+           && !(object->kind == kind && sim_is_equal_guid(&object->key, key) && sim_object_is_visible(object, session))) {
         object = object->key_next;
     }
     return object;
 }
 
 sim_object*
-sim_object_find_filter(uint64_t id, const sim_session* session)
+sim_object_find_id(sim_kind kind, uint64_t id, const sim_session* session)
 {
     if (sim_by_id.count == 0) {
         return NULL;
     }
-    sim_object* object = sim_by_id.buckets[mix(id) & (sim_by_id.size - 1)];
+    sim_object* object = sim_by_id.buckets[id_hash(kind, id) & (sim_by_id.size - 1)];
 
-    while (object != NULL && !(object->id == id && (session == NULL || is_visible(object, session)))) {
+    while (object != NULL
+           && !(object->kind == kind && object->id == id
+                && (session == NULL || sim_object_is_visible(object, session)))) {
         object = object->id_next;
     }
     return object;
@@ -151,8 +166,9 @@ sim_object_link(sim_object* object)
         sim_objects->previous = object;
     }
     sim_objects = object;
+    sim_object_counts[object->kind]++;
     table_insert(&sim_by_key, object, hash_by_key, key_link);
-    if (object->kind == SIM_FILTER) {
+    if (has_id(object)) {
         table_insert(&sim_by_id, object, hash_by_id, id_link);
     }
     if (object->session != NULL) {
@@ -184,10 +200,11 @@ void
 sim_object_unlink(sim_object* object)
 {
     table_remove(&sim_by_key, object, hash_by_key(object), key_link);
-    if (object->kind == SIM_FILTER) {
+    if (has_id(object)) {
         table_remove(&sim_by_id, object, hash_by_id(object), id_link);
     }
     leave_session(object);
+    sim_object_counts[object->kind]--;
     if (object->previous != NULL) {
         object->previous->next = object->next;
     } else {
@@ -206,18 +223,32 @@ sim_object_free(sim_object* object)
     }
     free(object->conditions);
     free(object->service);
+    free(object->original_block);
+    free(object->dacl);
     free(object);
 }
 
 void
 sim_object_refer(const sim_object* object, int by)
 {
-    sim_object* const targets[] = {object->provider, object->sublayer, object->callout};
+    sim_object* const targets[] = {object->provider, object->sublayer, object->callout, object->context};
 
     for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
         if (targets[i] != NULL) {
             targets[i]->references += (uint32_t)by;
         }
+    }
+}
+
+void
+sim_key_choose(sim_object* object)
+{
+    static const GUID zero;
+
+    if (sim_is_equal_guid(&object->key, &zero)) {
+        object->key.Data1 = 0x51D0F17Eu;
+        object->key.Data2 = (uint16_t)object->kind;
+        memcpy(object->key.Data4, &object->id, sizeof(object->id));
     }
 }
 
@@ -244,7 +275,7 @@ sim_object_count(void)
 int
 sim_filter_effective_weight(uint64_t id, uint64_t* weight)
 {
-    const sim_object* filter = sim_object_find_filter(id, NULL);
+    const sim_object* filter = sim_object_find_id(SIM_FILTER, id, NULL);
 
     if (filter != NULL) {
         *weight = filter->filter_weight;
@@ -255,7 +286,7 @@ sim_filter_effective_weight(uint64_t id, uint64_t* weight)
 int
 sim_filter_disabled(uint64_t id)
 {
-    const sim_object* filter = sim_object_find_filter(id, NULL);
+    const sim_object* filter = sim_object_find_id(SIM_FILTER, id, NULL);
 
     return filter != NULL && filter->disabled;
 }

@@ -1,17 +1,14 @@
-// Sessions and transactions: who may write, what a commit makes real, what ends with a session.
+// Sessions: who is there, who may read and write now, and what ends with one.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "classify.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define SIM_TXN_LIMIT 36000000000ull // 100 ns: a user's transaction is aborted after an hour
 
-enum { SIM_TO_GO = 1, SIM_GONE = 2 }; // sim_object.leaving
-
-static sim_session* sim_sessions;
-static sim_session* sim_writer; // session that holds the write transaction
-static uint64_t sim_next_order;
+sim_session* sim_sessions;
+sim_session* sim_writer; // session that holds the write transaction
 
 sim_session*
 sim_session_of(HANDLE engine)
@@ -22,6 +19,20 @@ sim_session_of(HANDLE engine)
         }
     }
     return NULL;
+}
+
+// A zero key stands for one that the service makes, which is nobody else's.
+static int
+key_is_taken(const GUID* key)
+{
+    static const GUID zero;
+
+    for (const sim_session* session = sim_sessions; session != NULL; session = session->next) {
+        if (!session->aborted && !sim_is_equal_guid(key, &zero) && sim_is_equal_guid(&session->key, key)) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 NTSTATUS
@@ -35,8 +46,17 @@ sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine)
     if (sim_fails_now()) {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
+    if (from != NULL && key_is_taken(&from->sessionKey)) {
+        return STATUS_FWP_ALREADY_EXISTS;
+    }
     session = sim_allocate(sizeof(*session));
+    session->key = from == NULL ? (GUID){0} : from->sessionKey;
     session->pid = pid;
+    session->token = sim_token_of(pid); // as it is now: a later change of the process changes no session
+    if (!sim_may(session, NULL, FWPM_ACTRL_OPEN)) {
+        free(session);
+        return STATUS_ACCESS_DENIED;
+    }
     session->dynamic = from != NULL && (from->flags & FWPM_SESSION_FLAG_DYNAMIC) != 0;
     session->next = sim_sessions;
     sim_sessions = session;
@@ -44,164 +64,7 @@ sim_session_open(uint32_t pid, const FWPM_SESSION0* from, HANDLE* engine)
     return STATUS_SUCCESS;
 }
 
-// ---- changes ----
-
-static void
-note_change(sim_session* session, sim_object* object)
-{
-    if (session->changed_count == session->changed_room) {
-        uint32_t room = session->changed_room == 0 ? 16 : session->changed_room * 2;
-        sim_object** bigger = sim_allocate(room * sizeof(*bigger));
-
-        if (session->changed_count != 0) {
-            memcpy(bigger, session->changed, session->changed_count * sizeof(*bigger));
-        }
-        free(session->changed);
-        session->changed = bigger;
-        session->changed_room = room;
-    }
-    session->changed[session->changed_count++] = object;
-}
-
-// A subscriber hears of other sessions' commits, not of its own (nf-fwpmu-fwpmfiltersubscribechanges0).
-static void
-tell_subscribers(const sim_session* author, const sim_object* filter, FWPM_CHANGE_TYPE type)
-{
-    FWPM_FILTER_CHANGE0 change = {type, filter->key, filter->id};
-
-    for (sim_session* session = sim_sessions; session != NULL; session = session->next) {
-        for (uint32_t i = 0; session != author && i < SIM_SUBSCRIPTIONS; i++) {
-            if (session->subscriptions[i].callback != NULL) {
-                session->subscriptions[i].callback(session->subscriptions[i].context, &change);
-            }
-        }
-    }
-}
-
-static int
-is_leaving(const sim_object* object, const sim_session* session, int commit)
-{
-    return commit ? object->deleted_by == session : object->added_by == session;
-}
-
-// In the engine's exclusive lock: all at once, a classify sees everything of it or nothing.
-static void
-make_real(sim_session* session, int commit)
-{
-    sim_index_lock_exclusive();
-    for (uint32_t i = 0; i < session->changed_count; i++) {
-        sim_object* object = session->changed[i];
-
-        if (is_leaving(object, session, commit)) {
-            object->leaving = SIM_TO_GO;
-            if (object->indexed) {
-                sim_index_remove(object);
-            }
-        } else if (object->added_by == session) {
-            object->added_by = NULL;
-            if (object->kind == SIM_FILTER && sim_object_is_live(object)) {
-                sim_index_add(object);
-            }
-        } else if (object->deleted_by == session) { // aborted deletion: it refers again
-            object->deleted_by = NULL;
-            sim_object_refer(object, 1);
-        }
-    }
-    sim_index_publish();
-    sim_index_unlock();
-}
-
-static void
-end_transaction(sim_session* session, int commit)
-{
-    uint32_t count = session->changed_count;
-    sim_object** gone = sim_allocate((count + 1) * sizeof(*gone));
-    uint32_t gone_count = 0;
-
-    make_real(session, commit);
-    for (uint32_t i = 0; i < count; i++) {
-        sim_object* object = session->changed[i];
-
-        if (object->leaving == SIM_TO_GO) { // once, though it was added and deleted in one transaction
-            object->leaving = SIM_GONE;
-            if (object->deleted_by != session) {
-                sim_object_refer(object, -1); // an addition that was aborted; a deletion gave its references back
-            }
-            gone[gone_count++] = object;
-        } else if (!object->leaving && object->kind == SIM_FILTER && commit) {
-            sim_notify_committed(object);
-            tell_subscribers(session, object, FWPM_CHANGE_ADD);
-        }
-    }
-    session->changed_count = 0;
-    session->in_transaction = 0;
-    session->read_only = 0;
-    sim_writer = sim_writer == session ? NULL : sim_writer;
-    for (uint32_t i = 0; i < gone_count; i++) { // after the last classify that could see it has left
-        if (gone[i]->kind == SIM_FILTER) {
-            sim_notify_deleted(gone[i]);
-            if (commit && gone[i]->added_by == NULL) {
-                tell_subscribers(session, gone[i], FWPM_CHANGE_DELETE);
-            }
-        }
-    }
-    for (uint32_t i = 0; i < gone_count; i++) {
-        sim_object_unlink(gone[i]);
-        sim_object_free(gone[i]);
-    }
-    free(gone);
-}
-
-void
-sim_session_added(sim_session* session, sim_object* object)
-{
-    uint64_t x = object->order = sim_next_order++;
-
-    if (sim_settings.tie_order == 0) { // nobody may rely on the order of equals
-        x = (x + sim_settings.tie_seed + 1) * 0x9E3779B97F4A7C15ull;
-        x ^= x >> 29;
-    }
-    object->tie = sim_settings.tie_order == 2 ? ~x : x;
-    object->added_by = session;
-    object->session = session->dynamic ? session : NULL;
-    sim_object_link(object);
-    sim_object_refer(object, 1);
-    note_change(session, object);
-    if (!session->in_transaction) {
-        end_transaction(session, 1);
-    }
-}
-
-NTSTATUS
-sim_session_delete(sim_session* session, sim_object* object, NTSTATUS not_found)
-{
-    NTSTATUS status = sim_session_may_write(session);
-
-    if (!NT_SUCCESS(status)) {
-        return status;
-    }
-    if (object == NULL) {
-        return not_found;
-    }
-    if (object->lifetime == SIM_BUILTIN) {
-        return STATUS_FWP_BUILTIN_OBJECT;
-    }
-    if (session->dynamic && object->session != session) {
-        return object->session == NULL ? STATUS_FWP_DYNAMIC_SESSION_IN_PROGRESS : STATUS_FWP_WRONG_SESSION;
-    }
-    if (object->references != 0) {
-        return STATUS_FWP_IN_USE;
-    }
-    object->deleted_by = session;
-    sim_object_refer(object, -1);
-    note_change(session, object);
-    if (!session->in_transaction) {
-        end_transaction(session, 1);
-    }
-    return STATUS_SUCCESS;
-}
-
-// ---- transactions ----
+// ---- what every call asks first ----
 
 // The service ends what a user-mode client holds too long; kernel callers are trusted (object-management.md).
 static void
@@ -210,16 +73,19 @@ watch_writer(void)
     sim_session* writer = sim_writer;
 
     if (writer != NULL && writer->pid != 0 && sim_now() - writer->began > SIM_TXN_LIMIT) {
-        end_transaction(writer, 0);
+        sim_transaction_end(writer, 0);
         writer->was_aborted = 1;
     }
 }
 
-static NTSTATUS
-aborted_status(sim_session* session)
+NTSTATUS
+sim_session_status(sim_session* session)
 {
     if (session == NULL) {
         return STATUS_INVALID_HANDLE;
+    }
+    if (session->aborted) {
+        return STATUS_FWP_SESSION_ABORTED;
     }
     watch_writer();
     if (session->was_aborted) {
@@ -230,50 +96,23 @@ aborted_status(sim_session* session)
 }
 
 NTSTATUS
-sim_transaction_begin(sim_session* session, uint32_t flags)
+sim_session_may_read(sim_session* session)
 {
-    NTSTATUS status = aborted_status(session);
+    NTSTATUS status = sim_session_status(session);
 
     if (!NT_SUCCESS(status)) {
         return status;
     }
-    if (session->in_transaction) {
-        return STATUS_FWP_TXN_IN_PROGRESS;
+    if (sim_phase != SIM_BFE_RUNNING) {
+        return STATUS_NOT_SUPPORTED;
     }
-    if (sim_fails_now() || (sim_writer != NULL && (flags & FWPM_TXN_READ_ONLY) == 0)) {
-        return STATUS_FWP_TIMEOUT; // Windows waits first; one thread could wait for ever
-    }
-    session->in_transaction = 1;
-    session->read_only = (flags & FWPM_TXN_READ_ONLY) != 0;
-    session->began = sim_now();
-    if (!session->read_only) {
-        sim_writer = session;
-    }
-    return STATUS_SUCCESS;
-}
-
-NTSTATUS
-sim_transaction_finish(sim_session* session, int commit)
-{
-    NTSTATUS status = aborted_status(session);
-
-    if (!NT_SUCCESS(status)) {
-        return status;
-    }
-    if (!session->in_transaction) {
-        return STATUS_FWP_NO_TXN_IN_PROGRESS;
-    }
-    if (commit && sim_fails_now()) {
-        return STATUS_ACCESS_DENIED; // observed on Windows
-    }
-    end_transaction(session, commit);
-    return !commit && sim_transaction_fails(1) ? STATUS_FWP_TXN_ABORTED : STATUS_SUCCESS;
+    return sim_fails_now() ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
 }
 
 NTSTATUS
 sim_session_may_write(sim_session* session)
 {
-    NTSTATUS status = aborted_status(session);
+    NTSTATUS status = sim_session_status(session);
 
     if (!NT_SUCCESS(status)) {
         return status;
@@ -290,67 +129,54 @@ sim_session_may_write(sim_session* session)
     return sim_transaction_fails(0) || sim_fails_now() ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
 }
 
-// ---- subscriptions ----
-
-NTSTATUS
-sim_session_subscribe(
-    sim_session* session, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change)
-{
-    if (session == NULL) {
-        return STATUS_INVALID_HANDLE;
-    }
-    if (session->in_transaction) {
-        return STATUS_FWP_TXN_IN_PROGRESS;
-    }
-    for (uint32_t i = 0; i < SIM_SUBSCRIPTIONS; i++) {
-        if (session->subscriptions[i].callback == NULL) {
-            session->subscriptions[i].callback = callback;
-            session->subscriptions[i].context = context;
-            *change = &session->subscriptions[i];
-            return STATUS_SUCCESS;
-        }
-    }
-    return STATUS_INSUFFICIENT_RESOURCES;
-}
-
-NTSTATUS
-sim_session_unsubscribe(sim_session* session, HANDLE change)
-{
-    for (uint32_t i = 0; session != NULL && i < SIM_SUBSCRIPTIONS; i++) {
-        if (change == &session->subscriptions[i] && session->subscriptions[i].callback != NULL) {
-            session->subscriptions[i].callback = NULL;
-            return STATUS_SUCCESS;
-        }
-    }
-    return STATUS_FWP_NOT_FOUND;
-}
-
 // ---- the end of a session ----
 
-void
-sim_session_close(sim_session* session)
+// What a session leaves when it ends, by its own will or not: nothing.
+static void
+empty(sim_session* session)
 {
-    sim_session** at = &sim_sessions;
-
+    sim_enumerations_end(session);
     if (session->in_transaction) {
-        end_transaction(session, 0);
+        sim_transaction_end(session, 0);
     }
     for (int kind = SIM_FILTER; kind >= SIM_PROVIDER; kind--) { // what is referred to must outlive what refers
         for (sim_object* object = session->objects; object != NULL; object = object->session_next) {
             if (object->kind == (sim_kind)kind) {
                 object->deleted_by = session;
                 sim_object_refer(object, -1);
-                note_change(session, object);
+                sim_transaction_note(session, object);
             }
         }
     }
-    end_transaction(session, 1);
+    sim_transaction_end(session, 1);
+    memset(session->subscriptions, 0, sizeof(session->subscriptions));
+}
+
+void
+sim_session_close(sim_session* session)
+{
+    sim_session** at = &sim_sessions;
+
+    empty(session);
     while (*at != session) {
         at = &(*at)->next;
     }
     *at = session->next;
     free(session->changed);
     free(session);
+}
+
+// The service goes, and every session with it; but its handle has still to be closed (wfp-error-codes.md).
+void
+sim_sessions_abort_all(void)
+{
+    for (sim_session* session = sim_sessions; session != NULL; session = session->next) {
+        if (!session->aborted) {
+            empty(session);
+            session->aborted = 1;
+        }
+    }
+    sim_writer = NULL;
 }
 
 void
@@ -364,6 +190,7 @@ sim_engine_process_exited(uint32_t pid)
             sim_session_close(session);
         }
     }
+    sim_results_of_process_exited(pid);
 }
 
 void

@@ -1,42 +1,19 @@
-// Sockets on a machine with loopback and a network where every other host answers: what an app sees of the layers.
-//
-// TCP flows are authorized once and again after a policy change; UDP has a flow for each peer, which a minute of silence ends
-// (ale-stateful-filtering.md).  One thread may use a socket at a time.
+// Sockets on a machine with loopback and a network where every other host answers: opened, connected, accepted, closed, and what
+// a proxy asks of them.  Their packets: packets.c.  One thread may use a socket at a time.
 #define _GNU_SOURCE
-#include "sim.h"
+#include "sockets.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define SIM_UDP_IDLE 600000000ull // 100 ns
-#define SIM_UDP_PEERS 16u
-
-typedef struct sim_peer {
-    int used;
-    sim_endpoint asked; // what the app named
-    sim_endpoint at;    // where it goes
-    uint64_t last;      // packet
-    uint64_t handle;
-    uint64_t generation;
-    uint64_t redirect_flow;
-    uint32_t flags;
-} sim_peer;
-
-struct sim_socket {
-    sim_connect_request request;
-    uint8_t* app_id;
-    int listening, connected, is_accepted;
-    sim_connection* connecting; // pended
-    sim_endpoint udp_peer;      // connect() of UDP
-    sim_connect_result result;
-    sim_peer tcp;
-    sim_peer udp[SIM_UDP_PEERS];
-    sim_socket* queue; // accepted, of a listener
-    sim_socket* next;
-};
-
 static sim_socket* sim_sockets;
-static uint64_t sim_next_flow_handle;
+static uint64_t sim_last_flow_handle;
+
+uint64_t
+sim_next_flow_handle(void)
+{
+    return ++sim_last_flow_handle;
+}
 
 sim_socket*
 sim_socket_open(const sim_connect_request* like)
@@ -81,7 +58,7 @@ arrive(const sim_socket* client, sim_endpoint* to)
     sim_socket* accepted;
     sim_endpoint from = {.family = to->family, .port = client->request.local_port};
     sim_classify_result classified;
-    uint64_t handle = ++sim_next_flow_handle;
+    uint64_t handle = sim_next_flow_handle();
     uint16_t layer;
 
     if (listener == NULL) {
@@ -116,41 +93,6 @@ passes_transport(const sim_socket* socket, const sim_endpoint* remote)
            || sim_authorize_once(&socket->request, layer, &at, 0, 0, socket->tcp.handle, &classified);
 }
 
-static void
-established(const sim_socket* socket, const sim_peer* peer)
-{
-    sim_classify_result classified;
-    sim_endpoint at = peer->at;
-    uint16_t layer = sim_auth_layer(&at, FWPS_LAYER_ALE_FLOW_ESTABLISHED_V4, FWPS_LAYER_ALE_FLOW_ESTABLISHED_V6);
-
-    if (sim_index_sublayers(layer) != 0) {
-        (void)sim_authorize_once(&socket->request, layer, &at, peer->flags, 0, peer->handle, &classified);
-    }
-}
-
-static void
-fill_peer(sim_peer* peer, const sim_connection* c)
-{
-    sim_endpoint at = c->remote;
-    uint16_t layer = sim_auth_layer(&at, FWPS_LAYER_ALE_AUTH_CONNECT_V4, FWPS_LAYER_ALE_AUTH_CONNECT_V6);
-
-    *peer = (sim_peer){.used = 1, .asked = c->original, .at = c->remote, .last = sim_now(), .handle = c->handle,
-                       .generation = sim_index_generation(layer), .redirect_flow = c->redirect_flow,
-                       .flags = c->redirected ? FWP_CONDITION_FLAG_IS_CONNECTION_REDIRECTED : 0u};
-}
-
-static void
-close_peer(sim_peer* peer, int owns_flow)
-{
-    if (peer->handle != 0) {
-        sim_flow_contexts_delete(peer->handle);
-    }
-    if (owns_flow && peer->redirect_flow != 0) {
-        sim_flow_close(peer->redirect_flow);
-    }
-    *peer = (sim_peer){0};
-}
-
 int
 sim_socket_finish(sim_socket* socket)
 {
@@ -166,7 +108,7 @@ sim_socket_finish(sim_socket* socket)
     socket->connecting = NULL;
     socket->result = c->result;
     memcpy(socket->request.local_address, c->request.local_address, sizeof(c->request.local_address));
-    fill_peer(&socket->tcp, c);
+    sim_peer_fill(&socket->tcp, c);
     if (c->result.blocked) {
         outcome = SIM_EACCES;
     } else if (!passes_transport(socket, &c->remote)) {
@@ -176,20 +118,13 @@ sim_socket_finish(sim_socket* socket)
     }
     if (outcome == SIM_OK) {
         socket->connected = 1;
-        established(socket, &socket->tcp);
+        sim_peer_established(socket, &socket->tcp);
     } else {
-        close_peer(&socket->tcp, 1);
+        sim_peer_close(&socket->tcp, 1);
     }
     sim_connection_end(c);
     free(c);
     return outcome;
-}
-
-static void
-set_destination(sim_connect_request* request, const uint8_t address[16], uint16_t port)
-{
-    memcpy(request->remote_address, address, request->family == 4 ? 4 : 16);
-    request->remote_port = port;
 }
 
 int
@@ -198,8 +133,8 @@ sim_socket_connect(sim_socket* socket, const uint8_t address[16], uint16_t port)
     sim_connect_request request = socket->request;
     sim_connection* c = sim_allocate(sizeof(*c));
 
-    set_destination(&request, address, port);
-    sim_connection_start(c, &request, ++sim_next_flow_handle);
+    sim_socket_aim(&request, address, port);
+    sim_connection_start(c, &request, sim_next_flow_handle());
     if (request.protocol == IPPROTO_TCP) {
         socket->connecting = c;
         return sim_socket_finish(socket);
@@ -211,101 +146,6 @@ sim_socket_connect(sim_socket* socket, const uint8_t address[16], uint16_t port)
     free(c);
     socket->connected = 1;
     return SIM_OK;
-}
-
-// ---- packets ----
-
-static int
-reauthorize(sim_socket* socket, sim_peer* peer)
-{
-    sim_endpoint at = peer->at;
-    uint16_t layer = socket->is_accepted
-                         ? sim_auth_layer(&at, FWPS_LAYER_ALE_AUTH_RECV_ACCEPT_V4, FWPS_LAYER_ALE_AUTH_RECV_ACCEPT_V6)
-                         : sim_auth_layer(&at, FWPS_LAYER_ALE_AUTH_CONNECT_V4, FWPS_LAYER_ALE_AUTH_CONNECT_V6);
-    sim_classify_result classified;
-
-    if (peer->generation == sim_index_generation(layer)) {
-        return SIM_OK;
-    }
-    peer->generation = sim_index_generation(layer);
-    if (sim_authorize_once(
-            &socket->request, layer, &at, peer->flags | FWP_CONDITION_FLAG_IS_REAUTHORIZE,
-            FWP_CONDITION_REAUTHORIZE_REASON_POLICY_CHANGE, peer->handle, &classified)) {
-        return SIM_OK;
-    }
-    if (sim_settings.reauth_block_drops) {
-        peer->generation = 0; // every packet is asked about, and vanishes
-        return SIM_ETIMEDOUT;
-    }
-    close_peer(peer, !socket->is_accepted);
-    socket->connected = 0;
-    return SIM_ECONNRESET;
-}
-
-static sim_peer*
-peer_slot(sim_socket* socket, const sim_endpoint* asked)
-{
-    sim_peer* oldest = &socket->udp[0];
-
-    for (uint32_t i = 0; i < SIM_UDP_PEERS; i++) {
-        sim_peer* peer = &socket->udp[i];
-
-        if (peer->used && sim_now() - peer->last > SIM_UDP_IDLE) {
-            close_peer(peer, 1);
-        }
-        if (peer->used && memcmp(&peer->asked, asked, sizeof(*asked)) == 0) {
-            return peer;
-        }
-        oldest = !peer->used || (oldest->used && peer->last < oldest->last) ? peer : oldest;
-    }
-    close_peer(oldest, 1);
-    return oldest;
-}
-
-int
-sim_socket_send_to(sim_socket* socket, const uint8_t address[16], uint16_t port)
-{
-    sim_connect_request request = socket->request;
-    sim_connection c;
-    sim_peer* peer;
-    int outcome = SIM_OK;
-
-    set_destination(&request, address, port);
-    sim_connection_start(&c, &request, ++sim_next_flow_handle);
-    peer = peer_slot(socket, &c.original);
-    if (peer->used) {
-        peer->last = sim_now();
-        outcome = reauthorize(socket, peer);
-    } else if (!sim_connection_run(&c)) {
-        outcome = SIM_PENDED; // a datagram is not kept for later: the app's next one asks again
-    } else {
-        socket->result = c.result;
-        outcome = c.result.blocked ? SIM_EACCES : SIM_OK;
-        if (outcome == SIM_OK) {
-            fill_peer(peer, &c);
-            established(socket, peer);
-        }
-    }
-    sim_connection_end(&c);
-    return outcome;
-}
-
-int
-sim_socket_send(sim_socket* socket)
-{
-    if (!socket->connected) {
-        return SIM_ENOTCONN;
-    }
-    if (socket->request.protocol != IPPROTO_TCP) {
-        return sim_socket_send_to(socket, socket->udp_peer.address, socket->udp_peer.port);
-    }
-    return reauthorize(socket, &socket->tcp);
-}
-
-int
-sim_socket_receive(sim_socket* socket)
-{
-    return sim_socket_send(socket); // the first packet after a change asks, in either direction
 }
 
 // ---- the proxy's end ----
@@ -378,9 +218,9 @@ sim_socket_close(sim_socket* socket)
         sim_connection_end(socket->connecting);
         free(socket->connecting);
     }
-    close_peer(&socket->tcp, !socket->is_accepted);
+    sim_peer_close(&socket->tcp, !socket->is_accepted);
     for (uint32_t i = 0; i < SIM_UDP_PEERS; i++) {
-        close_peer(&socket->udp[i], 1);
+        sim_peer_close(&socket->udp[i], 1);
     }
     while (*at != socket) {
         at = &(*at)->next;

@@ -2,7 +2,7 @@
 //
 // Each sublayer is a ballot: the vote that counted, and the votes of equal filters that could have counted instead.  Sublayers of
 // equal weight may be heard in any order.  All combinations are tried; there are few, or the answer is yes.
-#include "sim.h"
+#include "classify.h"
 
 #define SIM_MAX_TRIES 4096u
 

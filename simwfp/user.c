@@ -1,9 +1,9 @@
 // The filter engine for user-mode callers: the same calls, with the errors that fwpuclnt.dll returns.
-#include "sim.h"
+#include "objects.h"
 
 // FWP_E_* have the numbers of STATUS_FWP_* in another range; the rest are the usual Win32 codes.
-static uint32_t
-user_error(NTSTATUS status)
+uint32_t
+sim_user_error(NTSTATUS status)
 {
     if (NT_SUCCESS(status)) {
         return 0;
@@ -27,19 +27,27 @@ user_error(NTSTATUS status)
     }
 }
 
+// No call of the driver's: a failure in it is not booked as one.
+static sim_session*
+session_of_user(HANDLE engine)
+{
+    sim_now_in(NULL);
+    return sim_session_of(engine);
+}
+
 uint32_t
 sim_user_engine_open(uint32_t pid, const FWPM_SESSION0* session, HANDLE* engine)
 {
-    return user_error(sim_process_find(pid) == NULL ? STATUS_INVALID_HANDLE : sim_session_open(pid, session, engine));
+    return sim_user_error(sim_process_find(pid) == NULL ? STATUS_INVALID_HANDLE : sim_session_open(pid, session, engine));
 }
 
 uint32_t
 sim_user_engine_close(HANDLE engine)
 {
-    sim_session* session = sim_session_of(engine);
+    sim_session* session = session_of_user(engine);
 
     if (session == NULL) {
-        return user_error(STATUS_INVALID_HANDLE); // its process died first: rundown has closed it
+        return sim_user_error(STATUS_INVALID_HANDLE); // its process died first: rundown has closed it
     }
     sim_session_close(session);
     return 0;
@@ -48,74 +56,74 @@ sim_user_engine_close(HANDLE engine)
 uint32_t
 sim_user_transaction_begin(HANDLE engine, uint32_t flags)
 {
-    return user_error(sim_transaction_begin(sim_session_of(engine), flags));
+    return sim_user_error(sim_transaction_begin(session_of_user(engine), flags));
 }
 
 uint32_t
 sim_user_transaction_commit(HANDLE engine)
 {
-    return user_error(sim_transaction_finish(sim_session_of(engine), 1));
+    return sim_user_error(sim_transaction_finish(session_of_user(engine), 1));
 }
 
 uint32_t
 sim_user_transaction_abort(HANDLE engine)
 {
-    return user_error(sim_transaction_finish(sim_session_of(engine), 0));
+    return sim_user_error(sim_transaction_finish(session_of_user(engine), 0));
 }
 
 uint32_t
 sim_user_filter_add(HANDLE engine, const FWPM_FILTER0* filter, uint64_t* id)
 {
-    return user_error(sim_filter_add(sim_session_of(engine), filter, id));
+    return sim_user_error(sim_filter_add(session_of_user(engine), filter, NULL, id));
 }
 
 uint32_t
 sim_user_filter_delete(HANDLE engine, uint64_t id)
 {
-    sim_session* session = sim_session_of(engine);
+    sim_session* session = session_of_user(engine);
 
-    return user_error(
-        sim_session_delete(session, sim_object_find_filter(id, session), STATUS_FWP_FILTER_NOT_FOUND));
+    return sim_user_error(
+        sim_session_delete(session, sim_object_find_id(SIM_FILTER, id, session), STATUS_FWP_FILTER_NOT_FOUND));
 }
 
 uint32_t
 sim_user_filter_subscribe(HANDLE engine, FWPM_FILTER_CHANGE_CALLBACK0 callback, void* context, HANDLE* change)
 {
-    return user_error(sim_session_subscribe(sim_session_of(engine), callback, context, change));
+    return sim_user_error(sim_session_subscribe(session_of_user(engine), callback, context, change));
 }
 
 uint32_t
 sim_user_filter_unsubscribe(HANDLE engine, HANDLE change)
 {
-    return user_error(sim_session_unsubscribe(sim_session_of(engine), change));
+    return sim_user_error(sim_session_unsubscribe(session_of_user(engine), change));
 }
 
 uint32_t
 sim_user_provider_add(HANDLE engine, const FWPM_PROVIDER0* provider)
 {
-    return user_error(FwpmProviderAdd0(engine, provider, NULL));
+    return sim_user_error(FwpmProviderAdd0(engine, provider, NULL));
 }
 
 uint32_t
 sim_user_provider_delete_by_key(HANDLE engine, const GUID* key)
 {
-    return user_error(FwpmProviderDeleteByKey0(engine, key));
+    return sim_user_error(FwpmProviderDeleteByKey0(engine, key));
 }
 
 uint32_t
 sim_user_sublayer_add(HANDLE engine, const FWPM_SUBLAYER0* sublayer)
 {
-    return user_error(FwpmSubLayerAdd0(engine, sublayer, NULL));
+    return sim_user_error(FwpmSubLayerAdd0(engine, sublayer, NULL));
 }
 
 uint32_t
 sim_user_sublayer_delete_by_key(HANDLE engine, const GUID* key)
 {
-    return user_error(FwpmSubLayerDeleteByKey0(engine, key));
+    return sim_user_error(FwpmSubLayerDeleteByKey0(engine, key));
 }
 
 uint32_t
 sim_user_filter_delete_by_key(HANDLE engine, const GUID* key)
 {
-    return user_error(FwpmFilterDeleteByKey0(engine, key));
+    return sim_user_error(FwpmFilterDeleteByKey0(engine, key));
 }

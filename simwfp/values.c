@@ -1,5 +1,5 @@
 // Incoming values and metadata of a classification: every field by its name, everything unknown empty or poisoned.
-#include "sim.h"
+#include "connection.h"
 
 #include <string.h>
 
@@ -65,15 +65,7 @@ put_address(sim_values* v, uint16_t layer, const GUID* key, FWP_BYTE_ARRAY16* st
 static void
 put_identity(sim_values* v, uint16_t layer, uint32_t pid)
 {
-    const struct _EPROCESS* process = sim_process_find(pid);
-
-    if (process != NULL) {
-        memcpy(v->identity.user_sid, process->user_sid, sizeof(v->identity.user_sid));
-        memcpy(v->identity.package_sid, process->package_sid, sizeof(v->identity.package_sid));
-    } else {
-        v->identity.user_sid[0] = v->identity.package_sid[0] = 1; // S-1-0-0
-        v->identity.user_sid[1] = v->identity.package_sid[1] = 1;
-    }
+    v->identity = sim_token_of(pid);
     v->token = (FWP_BYTE_BLOB){sizeof(v->identity), (uint8_t*)&v->identity};
     sim_values_put(v, layer, &FWPM_CONDITION_ALE_USER_ID,
         (FWP_VALUE0){.type = FWP_TOKEN_ACCESS_INFORMATION_TYPE, .tokenAccessInformation = &v->token});

@@ -32,7 +32,10 @@ REQUIREMENTS = ROOT / "tests/wine/requirements.txt"
 PYTHON_SOURCE = ROOT / "tests/wine/python.c"
 PRIMITIVES_SOURCE = ROOT / "tests/wine/bcryptprimitives.c"
 PORT = ROOT / "simwfp/wine"
-KERNEL_SOURCES = [path for path in native.SIM_SOURCES if path.name not in ("kernel.c", "device.c", "lab.c", "knobs.c")]
+SIMULATED_KERNEL = {  # what Wine's ntoskrnl.exe is instead, or host.c
+    "clock.c", "device.c", "device_security.c", "irql.c", "knobs.c", "lab.c", "machine.c", "pool.c", "processes.c",
+}  # fmt: skip
+KERNEL_SOURCES = [path for path in native.SIM_SOURCES if path.name not in SIMULATED_KERNEL]
 KERNEL_PORT = [PORT / name for name in ("entry.c", "host.c", "watch.c", "test_device.c", "filter_parts.c")]
 CLIENT_SOURCES = [PORT / name for name in ("fwpuclnt.c", "filter_parts.c")]
 TARGET = ["-target", "x86_64-windows-gnu"]

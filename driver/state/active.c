@@ -114,7 +114,7 @@ _Use_decl_annotations_ NTSTATUS pm_active_withdraw(uint32_t registration) {
     return registry_status(result);
 }
 
-static void forget(const void* owner_or_file, pm_event_kind kind, pm_counter counter) {
+static int forget(const void* owner_or_file, pm_event_kind kind, pm_counter counter) {
     KIRQL irql;
     int found;
     pm_registration entry = {0};
@@ -125,14 +125,16 @@ static void forget(const void* owner_or_file, pm_event_kind kind, pm_counter cou
     if (found) {
         removed(&entry, kind, counter);
     }
+    return found;
 }
 
 _Use_decl_annotations_ void pm_active_process_exited(PEPROCESS process) {
-    forget(process, PM_EVENT_OWNER_EXITED, PM_COUNTER_OWNER_EXITED);
+    (void)forget(process, PM_EVENT_OWNER_EXITED, PM_COUNTER_OWNER_EXITED);
 }
 
 _Use_decl_annotations_ void pm_active_file_closed(PFILE_OBJECT file) {
-    forget(file, PM_EVENT_OWNER_CLOSED, PM_COUNTER_OWNER_CLOSED);
+    while (forget(file, PM_EVENT_OWNER_CLOSED, PM_COUNTER_OWNER_CLOSED)) { // a handle can be shared by several registrants
+    }
 }
 
 _Use_decl_annotations_ void pm_active_snapshot(pm_snapshot* snapshot) {

@@ -80,10 +80,16 @@ pm_event_registration(pm_event_kind kind, uint32_t registration, uint32_t pid, u
 _Use_decl_annotations_ void pm_event_process_started(
     uint32_t pid, uint32_t parent_pid, uint64_t process_start, const WCHAR* image, uint32_t image_size) {
     KIRQL irql;
-    pm_event* event = begin(PM_EVENT_PROCESS_STARTED, pid, process_start, &irql);
+    pm_event* event;
+    uint8_t name[PM_APP_ID_MAX]; // the image's name may be in paged pool, which nobody may touch under a spin lock
 
+    image_size = image == NULL ? 0 : image_size;
+    if (image_size != 0) {
+        RtlCopyMemory(name, image, image_size < sizeof(name) ? image_size : sizeof(name));
+    }
+    event = begin(PM_EVENT_PROCESS_STARTED, pid, process_start, &irql);
     event->parent_pid = parent_pid;
-    set_app_id(event, image, image == NULL ? 0 : image_size);
+    set_app_id(event, name, image_size);
     KeReleaseSpinLock(&pm_ring_lock, irql);
 }
 

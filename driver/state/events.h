@@ -19,7 +19,8 @@ _IRQL_requires_max_(DISPATCH_LEVEL) void pm_event_flow(
 _IRQL_requires_max_(DISPATCH_LEVEL) void pm_event_registration(
     _In_ pm_event_kind kind, _In_ uint32_t registration, _In_ uint32_t pid, _In_ uint64_t process_start);
 
-_IRQL_requires_max_(DISPATCH_LEVEL) void pm_event_process_started(
+// `image` may be pageable.
+_IRQL_requires_max_(APC_LEVEL) void pm_event_process_started(
     _In_ uint32_t pid, _In_ uint32_t parent_pid, _In_ uint64_t process_start, _In_opt_ const WCHAR* image,
     _In_ uint32_t image_size);
 

@@ -10,6 +10,7 @@ typedef struct actor {
     int alive;
     sim_file* file;
     uint32_t number; // of its registration; 0: none
+    int through;     // whose handle it was made through
     uint64_t lease_end;
 } actor;
 
@@ -55,7 +56,17 @@ model_active(void)
 }
 
 static void
-model_register(int who, uint32_t number)
+model_closed(int whose)
+{
+    for (int i = 0; i < PROCESSES; i++) {
+        if (actors[i].number != 0 && actors[i].through == whose) {
+            model_remove(i);
+        }
+    }
+}
+
+static void
+model_register(int who, int through, uint32_t number)
 {
     if (actors[who].number == 0) {
         if (registered == (int)PM_MAX_REGISTRATIONS) {
@@ -68,6 +79,7 @@ model_register(int who, uint32_t number)
         order[registered++] = who;
         actors[who].number = number;
     }
+    actors[who].through = through;
     actors[who].lease_end = sim_now() + 3000 * MS;
 }
 
@@ -81,11 +93,15 @@ open_file(int who)
     }
 }
 
+// Mostly through its own handle; sometimes through one that it inherited, even of a process that is gone.
 static void
 step_register(int who)
 {
+    int through = below(3) == 0 ? (int)below(PROCESSES) : who;
+
     open_file(who);
-    model_register(who, register_pid(actors[who].file, actors[who].pid));
+    through = actors[through].file == NULL ? who : through;
+    model_register(who, through, register_pid(actors[through].file, actors[who].pid));
 }
 
 static void
@@ -120,9 +136,12 @@ static void
 step_close(int who)
 {
     if (actors[who].file != NULL) {
+        if (below(2) == 0) {
+            sim_cleanup(actors[who].file, actors[below(PROCESSES)].pid); // the last handle, in whoever's context
+        }
         sim_close(actors[who].file);
         actors[who].file = NULL;
-        model_remove(who);
+        model_closed(who);
     }
 }
 
@@ -138,10 +157,7 @@ step_exit(int who)
 static void
 step_restart(int who)
 {
-    if (actors[who].file != NULL) {
-        sim_close(actors[who].file);
-        actors[who].file = NULL;
-    }
+    step_close(who);
     sim_process_start(actors[who].pid, 1, sim_now(), NULL, 0); // the same PID
     actors[who].alive = 1;
 }

@@ -174,6 +174,31 @@ TEST(a_handle_closed_last_by_another_process_clears_its_registrants_only)
     machine_stop();
 }
 
+TEST(a_handle_that_several_processes_registered_through_takes_all_of_them_with_it)
+{
+    sim_file* looker;
+    pm_status_reply status;
+    uint32_t written;
+
+    machine_start(NULL);
+    CHECK_EQUAL(sim_open(APP, 1, NULL, &looker), STATUS_SUCCESS);
+    for (uint32_t i = 0; i < PM_MAX_REGISTRATIONS; i++) { // one handle, inherited
+        sim_process_start(9000 + i, PROXY, i, NULL, 0);
+        (void)register_pid(machine_file, 9000 + i);
+    }
+    sim_cleanup(machine_file, 9003);
+    CHECK_EQUAL(
+        sim_ioctl(looker, APP, PM_IOCTL_STATUS, NULL, 0, &status, sizeof(status), &written), STATUS_SUCCESS);
+    CHECK_EQUAL(status.active_registration, 0);
+    CHECK_EQUAL(status.registrations[0].registration, 0);
+    CHECK_EQUAL(status.counters[PM_COUNTER_OWNER_CLOSED], PM_MAX_REGISTRATIONS);
+    for (uint32_t i = 0; i < PM_MAX_REGISTRATIONS; i++) {
+        CHECK_EQUAL(sim_process_references(9000 + i), 0);
+    }
+    sim_close(looker);
+    machine_stop();
+}
+
 TEST(a_fifth_instance_drops_the_oldest_and_its_reference)
 {
     sim_file* files[5];

@@ -95,11 +95,49 @@ owner_exits(void)
     return 1;
 }
 
+static int
+opens_and_closes(void)
+{
+    sim_file* file;
+
+    CHECK_EQUAL(sim_open(APP, 1, NULL, &file), STATUS_SUCCESS);
+    sim_close(file);
+    return 1;
+}
+
+// The filter engine restarts: the driver's objects are added again, all of them or none.
+static int
+engine_restarts(void)
+{
+    sim_bfe_stop();
+    machine_engine = NULL; // its session died with the engine
+    sim_bfe_start();
+    CHECK_EQUAL(sim_object_count(), machine_status().state & PM_STATE_OBJECTS ? 6 : 0);
+    return (machine_status().state & PM_STATE_OBJECTS) != 0;
+}
+
+// notifyFn, for a filter that comes and one that goes.
+static int
+filter_comes_and_goes(void)
+{
+    FWPM_FILTER0 filter = {.displayData = {.name = (PWSTR)L"test"}, .layerKey = FWPM_LAYER_ALE_AUTH_CONNECT_V4,
+                           .subLayerKey = PM_SUBLAYER};
+    uint64_t id = 0;
+    uint32_t error;
+
+    filter.action.type = FWP_ACTION_CALLOUT_UNKNOWN;
+    filter.action.calloutKey = PM_CALLOUT_AUTH_CONNECT_V4;
+    error = sim_user_filter_add(machine_engine, &filter, &id);
+    return error == 0 && sim_user_filter_delete(machine_engine, id) == 0;
+}
+
 static const entry_point entry_points[] = {
     {"classify at CONNECT_REDIRECT", redirect, 3}, {"classify at AUTH_CONNECT", authorize, 0},
     {"REGISTER", do_register, 0}, {"RENEW", do_renew, 0}, {"WITHDRAW", do_withdraw, 0},
     {"QUERY_VERSION", do_query, 0}, {"STATUS", do_status, 0}, {"READ_EVENTS", do_events, 0},
     {"process notification", process_starts_and_exits, 0}, {"exit of an owner", owner_exits, 0},
+    {"CREATE, CLEANUP, CLOSE", opens_and_closes, 0}, {"the filter engine's state", engine_restarts, 9},
+    {"notification of filters", filter_comes_and_goes, 2},
 };
 
 TEST(every_entry_point_survives_the_failure_of_each_call_in_it)
@@ -130,5 +168,42 @@ TEST(every_entry_point_survives_the_failure_of_each_call_in_it)
             printf("# %s: only %u calls\n", entry_points[i].name, nth - 2);
         }
         CHECK(nth - 2 >= entry_points[i].least);
+    }
+}
+
+// DriverEntry and DriverUnload, call by call, and the abort of a transaction; load_test.c looks at what each failure leaves.
+static void
+load_and_unload(void)
+{
+    for (uint32_t nth = 1; nth < 128; nth++) {
+        sim_boot(NULL);
+        sim_fail_call(nth);
+        NTSTATUS status = sim_load_driver(DriverEntry);
+        sim_fail_call(0);
+        if (!NT_SUCCESS(status)) {
+            CHECK_EQUAL(sim_load_driver(DriverEntry), STATUS_SUCCESS);
+        }
+        sim_fail_call(nth);
+        sim_unload_driver();
+        sim_fail_call(0);
+        sim_shutdown();
+    }
+    for (uint32_t nth = 1; nth < 16; nth++) {
+        sim_boot(NULL);
+        sim_fail_call_and_abort(nth);
+        CHECK_EQUAL(sim_load_driver(DriverEntry), STATUS_SUCCESS);
+        sim_fail_call(0);
+        sim_unload_driver();
+        CHECK_EQUAL(sim_object_count(), 0);
+        sim_shutdown();
+    }
+}
+
+// tests/native/test_c_programs.py compares the list with the driver's imports: a new one must be made to fail here.
+TEST(every_call_that_can_fail_has_failed)
+{
+    load_and_unload();
+    for (uint32_t i = 0; sim_failed_call(i) != NULL; i++) {
+        printf("# failed %s\n", sim_failed_call(i));
     }
 }

@@ -144,24 +144,21 @@ static NTSTATUS register_callouts(PDEVICE_OBJECT device) {
     return STATUS_SUCCESS;
 }
 
-// Returning while a callout is registered would leave WFP a pointer into freed memory, so this waits; a bound exists
-// only to report what WFP says instead of hanging in silence.
+// Returning while a callout is registered would leave WFP a pointer into freed memory, so this waits, whatever WFP answers; a
+// bound exists only to report the answer instead of hanging in silence.
 static void unregister_callouts(void) {
-    for (SIZE_T i = PM_CALLOUT_COUNT; i-- > 0;) {
-        LARGE_INTEGER delay;
-        NTSTATUS status = STATUS_SUCCESS;
-        UINT32 tries = 0;
+    LARGE_INTEGER delay;
 
-        if (pm_callout_ids[i] == 0) {
-            continue;
-        }
-        delay.QuadPart = PM_UNREGISTER_DELAY;
-        for (;;) {
-            status = FwpsCalloutUnregisterById0(pm_callout_ids[i]);
-            if (status != STATUS_DEVICE_BUSY && status != STATUS_FWP_IN_USE) {
+    delay.QuadPart = PM_UNREGISTER_DELAY;
+    for (SIZE_T i = PM_CALLOUT_COUNT; i-- > 0;) {
+        for (UINT32 tries = 1; pm_callout_ids[i] != 0; tries++) {
+            NTSTATUS status = FwpsCalloutUnregisterById0(pm_callout_ids[i]);
+
+            if (NT_SUCCESS(status) || status == STATUS_FWP_CALLOUT_NOT_FOUND) {
+                pm_callout_ids[i] = 0;
                 break;
             }
-            if (++tries % PM_UNREGISTER_TRIES == 0) {
+            if (tries % PM_UNREGISTER_TRIES == 0) {
                 DbgPrintEx(
                     DPFLTR_IHVNETWORK_ID, DPFLTR_ERROR_LEVEL,
                     "pointsman: WFP keeps callout %u, status 0x%08X; unload waits, a restart ends it\n",
@@ -169,7 +166,6 @@ static void unregister_callouts(void) {
             }
             (void)KeDelayExecutionThread(KernelMode, FALSE, &delay);
         }
-        pm_callout_ids[i] = 0;
     }
 }
 

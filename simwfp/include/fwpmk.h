@@ -103,8 +103,93 @@ typedef VOID FWPM_SERVICE_STATE_CHANGE_CALLBACK0_FN(PVOID context, FWPM_SERVICE_
 typedef FWPM_SERVICE_STATE_CHANGE_CALLBACK0_FN* FWPM_SERVICE_STATE_CHANGE_CALLBACK0;
 
 #define FWPM_PROVIDER_FLAG_PERSISTENT 0x00000001
+#define FWPM_PROVIDER_FLAG_DISABLED 0x00000010
+#define FWPM_PROVIDER_CONTEXT_FLAG_PERSISTENT 0x00000001
+#define FWPM_PROVIDER_CONTEXT_FLAG_DOWNLEVEL 0x00000002
 #define FWPM_SUBLAYER_FLAG_PERSISTENT 0x00000001
 #define FWPM_CALLOUT_FLAG_PERSISTENT 0x00010000
+#define FWPM_CALLOUT_FLAG_USES_PROVIDER_CONTEXT 0x00020000
+#define FWPM_CALLOUT_FLAG_REGISTERED 0x00040000
+
+typedef enum FWPM_PROVIDER_CONTEXT_TYPE_ {
+    FWPM_CLASSIFY_OPTIONS_CONTEXT = 7,
+    FWPM_GENERAL_CONTEXT = 8,
+    FWPM_PROVIDER_CONTEXT_TYPE_MAX = 13,
+} FWPM_PROVIDER_CONTEXT_TYPE;
+
+typedef struct FWPM_PROVIDER_CONTEXT0_ {
+    GUID providerContextKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    GUID* providerKey;
+    FWP_BYTE_BLOB providerData;
+    FWPM_PROVIDER_CONTEXT_TYPE type;
+    union {
+        FWP_BYTE_BLOB* dataBuffer;
+        PVOID classifyOptions;
+    };
+    UINT64 providerContextId;
+} FWPM_PROVIDER_CONTEXT0;
+
+typedef struct FWPM_PROVIDER_CONTEXT2_ {
+    GUID providerContextKey;
+    FWPM_DISPLAY_DATA0 displayData;
+    UINT32 flags;
+    GUID* providerKey;
+    FWP_BYTE_BLOB providerData;
+    FWPM_PROVIDER_CONTEXT_TYPE type;
+    union {
+        FWP_BYTE_BLOB* dataBuffer;
+        PVOID classifyOptions;
+    };
+    UINT64 providerContextId;
+} FWPM_PROVIDER_CONTEXT2;
+
+typedef struct FWPM_PROVIDER_ENUM_TEMPLATE0_ {
+    UINT64 reserved;
+} FWPM_PROVIDER_ENUM_TEMPLATE0;
+
+typedef struct FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0_ {
+    GUID* providerKey;
+    FWPM_PROVIDER_CONTEXT_TYPE providerContextType;
+} FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0;
+
+typedef struct FWPM_SUBLAYER_ENUM_TEMPLATE0_ {
+    GUID* providerKey;
+} FWPM_SUBLAYER_ENUM_TEMPLATE0;
+
+typedef struct FWPM_CALLOUT_ENUM_TEMPLATE0_ {
+    GUID* providerKey;
+    GUID layerKey;
+} FWPM_CALLOUT_ENUM_TEMPLATE0;
+
+typedef struct FWPM_FILTER_ENUM_TEMPLATE0_ {
+    GUID* providerKey;
+    GUID layerKey;
+    FWP_FILTER_ENUM_TYPE enumType;
+    UINT32 flags;
+    FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0* providerContextTemplate;
+    UINT32 numFilterConditions;
+    FWPM_FILTER_CONDITION0* filterCondition;
+    UINT32 actionMask;
+    GUID* calloutKey;
+} FWPM_FILTER_ENUM_TEMPLATE0;
+
+#define FWPM_ACTRL_ADD 0x00000001
+#define FWPM_ACTRL_ADD_LINK 0x00000002
+#define FWPM_ACTRL_BEGIN_READ_TXN 0x00000004
+#define FWPM_ACTRL_BEGIN_WRITE_TXN 0x00000008
+#define FWPM_ACTRL_CLASSIFY 0x00000010
+#define FWPM_ACTRL_ENUM 0x00000020
+#define FWPM_ACTRL_OPEN 0x00000040
+#define FWPM_ACTRL_READ 0x00000080
+#define FWPM_ACTRL_READ_STATS 0x00000100
+#define FWPM_ACTRL_SUBSCRIBE 0x00000200
+#define FWPM_ACTRL_WRITE 0x00000400
+#define FWPM_GENERIC_READ 0x000201D4
+#define FWPM_GENERIC_EXECUTE 0x00020220
+#define FWPM_GENERIC_WRITE 0x0003040B
+#define FWPM_GENERIC_ALL 0x000F07FF
 
 typedef enum FWPM_CHANGE_TYPE_ {
     FWPM_CHANGE_ADD = 1,
@@ -142,6 +227,55 @@ NTSTATUS FwpmCalloutDeleteByKey0(HANDLE engine, const GUID* key);
 NTSTATUS FwpmFilterAdd0(HANDLE engine, const FWPM_FILTER0* filter, PSECURITY_DESCRIPTOR sd, UINT64* id);
 NTSTATUS FwpmFilterDeleteById0(HANDLE engine, UINT64 id);
 NTSTATUS FwpmFilterDeleteByKey0(HANDLE engine, const GUID* key);
+NTSTATUS FwpmProviderContextAdd0(
+    HANDLE engine, const FWPM_PROVIDER_CONTEXT0* context, PSECURITY_DESCRIPTOR sd, UINT64* id);
+NTSTATUS FwpmProviderContextDeleteById0(HANDLE engine, UINT64 id);
+NTSTATUS FwpmProviderContextDeleteByKey0(HANDLE engine, const GUID* key);
+NTSTATUS FwpmCalloutDeleteById0(HANDLE engine, UINT32 id);
+NTSTATUS FwpmProviderContextGetById0(HANDLE engine, UINT64 id, FWPM_PROVIDER_CONTEXT0** context);
+NTSTATUS FwpmCalloutGetById0(HANDLE engine, UINT32 id, FWPM_CALLOUT0** callout);
+NTSTATUS FwpmFilterGetById0(HANDLE engine, UINT64 id, FWPM_FILTER0** filter);
+VOID FwpmFreeMemory0(PVOID* p);
+
+NTSTATUS FwpmProviderCreateEnumHandle0(HANDLE engine, const FWPM_PROVIDER_ENUM_TEMPLATE0* enum_template, HANDLE* handle);
+NTSTATUS FwpmProviderEnum0(HANDLE engine, HANDLE handle, UINT32 requested, FWPM_PROVIDER0*** entries, UINT32* returned);
+NTSTATUS FwpmProviderDestroyEnumHandle0(HANDLE engine, HANDLE handle);
+NTSTATUS FwpmProviderGetByKey0(HANDLE engine, const GUID* key, FWPM_PROVIDER0** object);
+NTSTATUS FwpmProviderSetSecurityInfoByKey0(
+    HANDLE engine, const GUID* key, SECURITY_INFORMATION information, const SID* owner, const SID* group,
+    const ACL* dacl, const ACL* sacl);
+
+NTSTATUS FwpmProviderContextCreateEnumHandle0(HANDLE engine, const FWPM_PROVIDER_CONTEXT_ENUM_TEMPLATE0* enum_template, HANDLE* handle);
+NTSTATUS FwpmProviderContextEnum0(HANDLE engine, HANDLE handle, UINT32 requested, FWPM_PROVIDER_CONTEXT0*** entries, UINT32* returned);
+NTSTATUS FwpmProviderContextDestroyEnumHandle0(HANDLE engine, HANDLE handle);
+NTSTATUS FwpmProviderContextGetByKey0(HANDLE engine, const GUID* key, FWPM_PROVIDER_CONTEXT0** object);
+NTSTATUS FwpmProviderContextSetSecurityInfoByKey0(
+    HANDLE engine, const GUID* key, SECURITY_INFORMATION information, const SID* owner, const SID* group,
+    const ACL* dacl, const ACL* sacl);
+
+NTSTATUS FwpmSubLayerCreateEnumHandle0(HANDLE engine, const FWPM_SUBLAYER_ENUM_TEMPLATE0* enum_template, HANDLE* handle);
+NTSTATUS FwpmSubLayerEnum0(HANDLE engine, HANDLE handle, UINT32 requested, FWPM_SUBLAYER0*** entries, UINT32* returned);
+NTSTATUS FwpmSubLayerDestroyEnumHandle0(HANDLE engine, HANDLE handle);
+NTSTATUS FwpmSubLayerGetByKey0(HANDLE engine, const GUID* key, FWPM_SUBLAYER0** object);
+NTSTATUS FwpmSubLayerSetSecurityInfoByKey0(
+    HANDLE engine, const GUID* key, SECURITY_INFORMATION information, const SID* owner, const SID* group,
+    const ACL* dacl, const ACL* sacl);
+
+NTSTATUS FwpmCalloutCreateEnumHandle0(HANDLE engine, const FWPM_CALLOUT_ENUM_TEMPLATE0* enum_template, HANDLE* handle);
+NTSTATUS FwpmCalloutEnum0(HANDLE engine, HANDLE handle, UINT32 requested, FWPM_CALLOUT0*** entries, UINT32* returned);
+NTSTATUS FwpmCalloutDestroyEnumHandle0(HANDLE engine, HANDLE handle);
+NTSTATUS FwpmCalloutGetByKey0(HANDLE engine, const GUID* key, FWPM_CALLOUT0** object);
+NTSTATUS FwpmCalloutSetSecurityInfoByKey0(
+    HANDLE engine, const GUID* key, SECURITY_INFORMATION information, const SID* owner, const SID* group,
+    const ACL* dacl, const ACL* sacl);
+
+NTSTATUS FwpmFilterCreateEnumHandle0(HANDLE engine, const FWPM_FILTER_ENUM_TEMPLATE0* enum_template, HANDLE* handle);
+NTSTATUS FwpmFilterEnum0(HANDLE engine, HANDLE handle, UINT32 requested, FWPM_FILTER0*** entries, UINT32* returned);
+NTSTATUS FwpmFilterDestroyEnumHandle0(HANDLE engine, HANDLE handle);
+NTSTATUS FwpmFilterGetByKey0(HANDLE engine, const GUID* key, FWPM_FILTER0** object);
+NTSTATUS FwpmFilterSetSecurityInfoByKey0(
+    HANDLE engine, const GUID* key, SECURITY_INFORMATION information, const SID* owner, const SID* group,
+    const ACL* dacl, const ACL* sacl);
 
 #endif
 

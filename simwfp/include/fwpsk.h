@@ -179,7 +179,7 @@ typedef struct FWPS_FILTER2_ {
     PVOID filterCondition;
     FWPS_ACTION0 action;
     UINT64 context;
-    PVOID providerContext;
+    struct FWPM_PROVIDER_CONTEXT2_* providerContext; // fwpmk.h
 } FWPS_FILTER2;
 
 typedef enum FWPS_CALLOUT_NOTIFY_TYPE_ {

@@ -25,7 +25,8 @@ typedef struct sim_knobs {
     uint32_t auto_weight;           // of FWP_EMPTY weights.  0: the measured table; 1: flat; 2: shuffled by tie_seed
     uint32_t tie_order;             // 0: shuffled by tie_seed; 1: order of adding; 2: the reverse
     uint32_t tie_seed;
-    uint32_t entry_action_so_far;   // 0: actionType enters as NONE while the right is there; 1: as the action so far
+    uint32_t entry_action_so_far;   // actionType enters as: 0: NONE while the right is there, else the action so far; 1: the
+                                    // action so far; 2: NONE, which shows a write that repeats what stands
     uint32_t empty_matches_not_equal;
     uint32_t unregistered_block_soft;
     uint32_t reauth_block_drops;    // 0: a blocked reauthorization resets the flow; 1: its packets vanish
@@ -58,6 +59,8 @@ uint32_t sim_process_references(uint32_t pid); // the driver's, 0 if there is no
 // Who a process is: its user, and the package it belongs to (SIDs in binary form).  NULL: the default user S-1-5-21-1,
 // no package (S-1-0-0).
 void sim_process_identity(uint32_t pid, const void* user_sid, const void* package_sid);
+// The groups it is in, at most four.  As it starts: Administrators S-1-5-32-544 and Everyone S-1-1-0.
+void sim_process_groups(uint32_t pid, const void* const* sids, uint32_t count);
 
 // The control device, as CreateFile, DeviceIoControl and CloseHandle reach it.
 typedef struct sim_file sim_file;
@@ -68,7 +71,10 @@ NTSTATUS sim_ioctl(
 void sim_cleanup(sim_file* file, uint32_t pid); // last handle closed, in the context of `pid`
 void sim_close(sim_file* file);                 // cleanup if not done, then close
 
-// The filter engine for user-mode callers: results are FWP_E_* (0x8032....), objects belong to `pid`.
+// The filter engine for user-mode callers: results are FWP_E_* (0x8032....), objects belong to `pid`, and every call is checked
+// against the access rights of its token.  What has no function here is called by its kernel name with a user's engine handle:
+// sim_user_error(FwpmSubLayerAdd0(engine, ...)).
+uint32_t sim_user_error(NTSTATUS status); // as fwpuclnt.dll says it
 uint32_t sim_user_engine_open(uint32_t pid, const FWPM_SESSION0* session, HANDLE* engine);
 uint32_t sim_user_engine_close(HANDLE engine);
 uint32_t sim_user_transaction_begin(HANDLE engine, uint32_t flags);
@@ -210,13 +216,18 @@ uint64_t sim_now(void);
 void sim_fail_call(uint32_t nth);    // the nth call from now that can fail, fails; 0: none
 // As sim_fail_call, but of the calls inside a transaction, and the abort that follows fails too.
 void sim_fail_call_and_abort(uint32_t nth);
+// What the next calls of FwpsCalloutUnregister* return, in order, without unregistering anything.
+void sim_unregister_answers(const NTSTATUS* answers, uint32_t count);
 // What FwpsAcquireWritableLayerDataPointer0 gives when it succeeds: what it should, nothing, or a request of another family.
 typedef enum sim_acquire_result { SIM_ACQUIRE_DATA, SIM_ACQUIRE_NULL, SIM_ACQUIRE_OTHER_FAMILY } sim_acquire_result;
 void sim_acquire_gives(sim_acquire_result what);
+const char* sim_failed_call(uint32_t nth); // the nth different call that was made to fail in this program; NULL: no more
 uint32_t sim_calls(void);            // calls that could have failed since sim_fail_call
 uint32_t sim_live_allocations(void); // pool blocks of the driver
 uint32_t sim_open_handles(void);     // classify handles and un-applied writable data
-uint32_t sim_object_count(void);     // providers, sublayers, callouts and filters that are not built in
+uint32_t sim_object_count(void);     // objects of the filter engine that are not built in
+uint32_t sim_open_enumerations(void); // handles of Fwpm*CreateEnumHandle0
+uint32_t sim_live_results(void);      // what FwpmFreeMemory0 has still to free, of everybody
 uint32_t sim_violations(void);       // contract violations counted, not fatal ones
 const char* sim_last_violation(void);
 // NULL: abort with the message on standard error (default).  A test of simwfp itself may take it instead.

@@ -107,6 +107,7 @@ TEST(e15_a_restart_of_bfe_keeps_persistent_objects_and_disables_those_of_sleepin
     sim_bfe_stop();
     CHECK(passes(connect_to(public_v4, 443))); // nothing is enforced without it
     sim_bfe_start();
+    CHECK_EQUAL(FwpmEngineClose0(engine), STATUS_SUCCESS);
     CHECK_EQUAL(FwpmEngineOpen0(NULL, RPC_C_AUTHN_WINNT, NULL, NULL, &engine), STATUS_SUCCESS);
     CHECK(!passes(connect_to(public_v4, 443)));
     CHECK(!sim_filter_disabled(kept) && sim_filter_disabled(sleeping) && !sim_filter_disabled(awake));
@@ -130,6 +131,104 @@ TEST(boot_time_filters_hold_until_bfe_runs)
     CHECK(passes(connect_to(public_v4, 443)));
     CHECK_EQUAL(FwpmEngineOpen0(NULL, RPC_C_AUTHN_WINNT, NULL, NULL, &engine), STATUS_SUCCESS);
     delete(id);
+    stop();
+}
+
+TEST(section_1_2_a_session_that_the_service_ended_answers_so_until_it_is_closed)
+{
+    HANDLE user, handle;
+    FWPM_FILTER0 filter = filter_at(&FWPM_LAYER_ALE_AUTH_CONNECT_V4, FWP_ACTION_BLOCK);
+    uint64_t id = 0;
+
+    start();
+    user = user_session(APP, FWPM_SESSION_FLAG_DYNAMIC);
+    CHECK_EQUAL(sim_user_filter_add(user, &filter, &id), 0);
+    CHECK_EQUAL(sim_user_transaction_begin(user, 0), 0);
+    sim_bfe_stop();
+    sim_bfe_start();
+    CHECK_EQUAL(sim_user_filter_add(user, &filter, &id), 0x80320010); // FWP_E_SESSION_ABORTED
+    CHECK_EQUAL(sim_user_transaction_commit(user), 0x80320010);
+    CHECK_EQUAL(FwpmTransactionBegin0(engine, 0), STATUS_FWP_SESSION_ABORTED);
+    CHECK_EQUAL(FwpmFilterCreateEnumHandle0(engine, NULL, &handle), STATUS_FWP_SESSION_ABORTED);
+    CHECK_EQUAL(sim_object_count(), 0);
+    CHECK_EQUAL(sim_user_engine_close(user), 0);
+    CHECK_EQUAL(FwpmEngineClose0(engine), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpmEngineOpen0(NULL, RPC_C_AUTHN_WINNT, NULL, NULL, &engine), STATUS_SUCCESS);
+    CHECK_EQUAL(FwpmTransactionBegin0(engine, 0), STATUS_SUCCESS); // the lock of the dead transaction is free
+    CHECK_EQUAL(FwpmTransactionAbort0(engine), STATUS_SUCCESS);
+    stop();
+}
+
+TEST(section_1_2_a_session_key_is_unique_among_the_living)
+{
+    FWPM_SESSION0 named = {.sessionKey = key(33)};
+    HANDLE first, second;
+
+    start();
+    CHECK_EQUAL(sim_user_engine_open(APP, &named, &first), 0);
+    CHECK_EQUAL(sim_user_engine_open(SERVER, &named, &second), 0x80320009); // FWP_E_ALREADY_EXISTS
+    CHECK_EQUAL(sim_user_engine_close(first), 0);
+    CHECK_EQUAL(sim_user_engine_open(SERVER, &named, &second), 0);
+    CHECK_EQUAL(sim_user_engine_close(second), 0);
+    stop();
+}
+
+TEST(section_1_6_there_is_room_for_65536_sublayers)
+{
+    FWPM_SUBLAYER0 sublayer = {.displayData = {.name = (PWSTR)L"s"}};
+    NTSTATUS status = STATUS_SUCCESS;
+    uint32_t added = 0;
+
+    start();
+    CHECK_EQUAL(FwpmTransactionBegin0(engine, 0), STATUS_SUCCESS);
+    while (NT_SUCCESS(status) && added <= 65536) {
+        status = FwpmSubLayerAdd0(engine, &sublayer, NULL);
+        added += NT_SUCCESS(status);
+    }
+    CHECK_EQUAL(status, STATUS_FWP_TOO_MANY_SUBLAYERS);
+    CHECK_EQUAL(added, 65535); // and the built-in one
+    CHECK_EQUAL(FwpmTransactionAbort0(engine), STATUS_SUCCESS);
+    CHECK_EQUAL(sim_object_count(), 0);
+    stop();
+}
+
+static UINT16 seen_flags;
+
+static void
+note_flags(const FWPS_INCOMING_METADATA_VALUES0* metadata, const void* context, const FWPS_FILTER2* filter, FWPS_CLASSIFY_OUT0* out)
+{
+    (void)metadata, (void)context, (void)out;
+    seen_flags = filter->flags;
+}
+
+TEST(section_2_4_a_callout_is_told_what_its_filters_flags_are)
+{
+    FWPM_FILTER_CONDITION0 run[] = {
+        condition(&FWPM_CONDITION_IP_REMOTE_PORT, FWP_MATCH_EQUAL, (FWP_CONDITION_VALUE0){.type = FWP_UINT16, .uint16 = 443}),
+        condition(&FWPM_CONDITION_IP_REMOTE_PORT, FWP_MATCH_EQUAL, (FWP_CONDITION_VALUE0){.type = FWP_UINT16, .uint16 = 80})};
+    FWPM_FILTER0 filter;
+    uint64_t id;
+
+    start();
+    body = note_flags;
+    add_callout(70, &FWPM_LAYER_ALE_AUTH_CONNECT_V4);
+    UINT32 function = register_callout(70, 0);
+    for (uint32_t bits = 0; bits < 8; bits++) {
+        filter = callout_filter(70, &FWPM_LAYER_ALE_AUTH_CONNECT_V4);
+        filter.flags = ((bits & 1) != 0 ? FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT : 0u)
+                       | ((bits & 2) != 0 ? FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED : 0u);
+        filter.filterCondition = run, filter.numFilterConditions = (bits & 4) != 0 ? 2 : 1;
+        id = add(filter);
+        seen_flags = 0xFFFF;
+        CHECK(passes(connect_to(public_v4, 443)));
+        CHECK_EQUAL(seen_flags, bits); // FWPS flags are other numbers than FWPM's
+        delete(id);
+    }
+    unregister(function);
+    run[0].matchType = FWP_MATCH_TYPE_MAX;
+    filter = filter_at(&FWPM_LAYER_ALE_AUTH_CONNECT_V4, FWP_ACTION_PERMIT);
+    filter.filterCondition = run, filter.numFilterConditions = 1;
+    CHECK_EQUAL(FwpmFilterAdd0(engine, &filter, NULL, &id), STATUS_FWP_INVALID_ENUMERATOR);
     stop();
 }
 

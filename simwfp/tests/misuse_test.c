@@ -1,7 +1,8 @@
 // The simulator must notice what would crash a machine: each misuse, made on purpose, is reported.
 #include "simwfp.h"
 
-#include <setjmp.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "check.h"
 
@@ -144,4 +145,49 @@ TEST(a_driver_entry_that_fails_and_leaves_something_is_noticed)
     CHECK_EQUAL(sim_load_driver(leaving_driver_entry), STATUS_UNSUCCESSFUL);
     CHECK(noticed("its device is still there"));
     sim_on_misuse(NULL);
+}
+
+// ---- pageable memory ----
+
+static int raised; // does the notification read the image's name under a spin lock?
+static volatile uint16_t first;
+
+static void
+read_name(PEPROCESS process, HANDLE pid, PPS_CREATE_NOTIFY_INFO info)
+{
+    KSPIN_LOCK lock = 0;
+    KIRQL irql = PASSIVE_LEVEL;
+
+    (void)process, (void)pid;
+    if (info == NULL) {
+        return;
+    }
+    if (raised) {
+        KeAcquireSpinLock(&lock, &irql);
+    }
+    first = info->ImageFileName->Buffer[0];
+    if (raised) {
+        KeReleaseSpinLock(&lock, irql);
+    }
+}
+
+TEST(an_image_name_that_is_read_under_a_spin_lock_ends_the_machine)
+{
+    static const uint16_t image[] = {'x', '.', 'e', 'x', 'e'};
+
+    for (raised = 0; raised < 2; raised++) {
+        int status = 0;
+        pid_t child = fork(); // what is tested cannot be survived
+
+        CHECK(child >= 0);
+        if (child == 0) {
+            (void)close(STDERR_FILENO);
+            sim_boot(NULL);
+            (void)PsSetCreateProcessNotifyRoutineEx(read_name, FALSE);
+            sim_process_start(70, 1, 1, image, sizeof(image));
+            _exit(first == 'x' ? 0 : 3);
+        }
+        CHECK_EQUAL(waitpid(child, &status, 0), child);
+        CHECK_EQUAL(status == 0, !raised);
+    }
 }

@@ -29,6 +29,28 @@ visit(sim_parts* parts, void* pointer_field, size_t size)
     return parts->bytes + at;
 }
 
+// A name: with its terminator, which the engine's side looks for itself.
+static void
+visit_string(sim_parts* parts, PWSTR* string)
+{
+    size_t length = 0;
+    const WCHAR* at;
+
+    while (parts->flatten && *string != NULL && (*string)[length] != 0) {
+        length++;
+    }
+    at = visit(parts, string, (length + 1) * sizeof(WCHAR));
+    if (at == NULL || parts->flatten) {
+        return;
+    }
+    while ((const uint8_t*)(at + length) < parts->bytes + (parts->size & ~(size_t)1) && at[length] != 0) {
+        length++;
+    }
+    if ((const uint8_t*)(at + length) >= parts->bytes + (parts->size & ~(size_t)1)) {
+        parts->error = FWP_E_INVALID_PARAMETER; // it would be read past the end
+    }
+}
+
 static void
 visit_value(sim_parts* parts, FWP_VALUE0* value)
 {
@@ -90,7 +112,7 @@ visit_filter(sim_parts* parts)
     filter->displayData.description = NULL;
     filter->providerData.data = NULL;
     filter->providerData.size = 0;
-    (void)visit(parts, &filter->displayData.name, sizeof(WCHAR)); // the engine asks only whether there is one
+    visit_string(parts, &filter->displayData.name);
     (void)visit(parts, &filter->providerKey, sizeof(GUID));
     visit_value(parts, &filter->weight);
     if (filter->numFilterConditions > SIM_MAX_CONDITIONS

@@ -79,8 +79,9 @@ sim_driver_device(void)
 }
 
 void
-sim_device_reset(void)
+sim_require_no_driver(const char* call)
 {
+    (void)call;
 }
 
 // Wine's IRQL is always 0.
@@ -118,6 +119,21 @@ sim_process_find(uint32_t pid)
 {
     (void)pid;
     return PsGetCurrentProcess();
+}
+
+// A proxy runs as an administrator; who the user is under Wine, no filter asks.
+sim_token
+sim_token_of(uint32_t pid)
+{
+    static const uint8_t administrators[] = {1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0};
+    static const uint8_t nobody[] = {1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    sim_token token = {.group_count = 1};
+
+    (void)pid;
+    memcpy(token.user_sid, nobody, sizeof(nobody));
+    memcpy(token.package_sid, nobody, sizeof(nobody));
+    memcpy(token.groups[0], administrators, sizeof(administrators));
+    return token;
 }
 
 // A redirect context came from Wine's pool and goes back there.

@@ -3,7 +3,7 @@
 #ifndef SIM_WINE_HOST_H
 #define SIM_WINE_HOST_H
 
-#include "sim.h"
+#include "connection.h"
 
 #define STATUS_TIMEOUT ((NTSTATUS)0x00000102)
 #define PROCESS_QUERY_LIMITED_INFORMATION 0x1000
