@@ -15,3 +15,6 @@ upstream_ca = click.option(
     "--upstream-ca", type=PATH, multiple=True, metavar="FILE", help="PEM file of a CA that the proxy accepts upstream"
 )
 flows = click.option("--flows", type=PATH, metavar="FILE", help="append flow records to FILE as JSON lines")
+state = click.option(
+    "--state", type=PATH, metavar="DIR", help="where the driver's events are kept; default: beside the CA"
+)

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pointsman.cli import options
+from pointsman.control.drain import DRAIN_DEFAULT, DRAIN_LONGEST
 from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
@@ -34,6 +36,15 @@ from pointsman.system.interface import System
     default="driver",
     help="who redirects to us: the driver, or nft rules on a Linux gateway (listens on every address)",
 )
+@click.option("--takeover", is_flag=True, help="replace the instance that runs: prove ourselves first, then relieve it")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0, DRAIN_LONGEST),
+    default=DRAIN_DEFAULT,
+    metavar="SECONDS",
+    help="with --takeover: how long the relieved instance serves its open connections; default: an hour",
+)
+@options.state
 @click.option("--fast/--no-fast", default=True, help="use uvloop if it is installed; default: yes")
 @click.option("--quiet", is_flag=True, help="no flow records on standard output")
 @click.option("--json", "as_json", is_flag=True, help="on standard output: one JSON object a line, readiness first")
@@ -44,14 +55,20 @@ def run(
     port: int,
     ca_dir: Path | None,
     source: str,
+    takeover: bool,
+    drain: float,
+    state: Path | None,
     fast: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Register with the driver and handle what it redirects, until SIGINT or SIGTERM.
+    """Register with the driver and handle what it redirects, until SIGINT or SIGTERM, or until it is relieved.
 
-    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver.
+    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver, 9 the
+    canary of --takeover did not come through (the instance that was there serves on).
     """
+    if takeover and source != "driver":
+        raise click.UsageError("--takeover needs the driver: without it nobody leads new connections to the newer one")
     settings = Settings(
         policy=load_policy(policy) if policy else default_policy(),
         policy_file=policy,
@@ -62,8 +79,16 @@ def run(
         print_flows=not (as_json or quiet),
         json_flows=as_json and not quiet,
         any_address=source == "netfilter",
+        takeover=takeover,
+        drain=drain,
+        state_dir=state,
     )
-    proxy = run_proxy(settings, choose_system(source), lambda ready: announce(ready, as_json=as_json))
+    proxy = run_proxy(
+        settings,
+        choose_system(source),
+        lambda ready: announce(ready, as_json=as_json),
+        on_step=lambda name, facts: announce_step(name, facts, as_json=as_json),
+    )
     with asyncio.Runner(loop_factory=loop_factory(fast=fast)) as runner:
         runner.run(proxy)
 
@@ -74,6 +99,15 @@ def announce(ready: Ready, *, as_json: bool) -> None:
         text = json.dumps({"ready": endpoints, "registration": ready.registration, "root": str(ready.root_pem)})
     else:
         text = f"pointsman: ready on {' and '.join(endpoints)}, registration {ready.registration}, CA {ready.root_pem}"
+    print(text, flush=True)
+
+
+def announce_step(name: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        text = json.dumps({"step": name, **facts})
+    else:
+        details = ", ".join(f"{key} {value}" for key, value in facts.items())
+        text = f"pointsman: {name}{f' ({details})' if details else ''}"
     print(text, flush=True)
 
 

@@ -8,34 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from pointsman.authority.leaf_cache import LeafCache
-from pointsman.authority.root_store import load_or_create_root, root_path
-from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
-from pointsman.control.learned_file import NAME as LEARNED_NAME
-from pointsman.control.learned_file import LearnedFile
-from pointsman.control.policy_in_force import PolicyInForce
-from pointsman.control.registration import Registration
+from pointsman.authority.root_store import root_path
+from pointsman.control.operations import Operations
+from pointsman.control.parts import Parts, assemble
 from pointsman.control.settings import Settings
-from pointsman.engine.connection import Settings as EngineSettings
-from pointsman.server.connection_task import Services
+from pointsman.control.takeover import OnStep
+from pointsman.errors import PointsmanError
 from pointsman.server.limits import Counters
-from pointsman.server.listener import listen
-from pointsman.server.server import Server, mint_threads
-from pointsman.server.upstream_tls import UpstreamContexts
-from pointsman.system.interface import System
+from pointsman.system.interface import ControlServer, System
 from pointsman.wire.abi import Endpoints
 
 YOUNG_OBJECTS = 10_000  # containers made and kept before the cycle collector looks; CPython's own is 700 to 2,000
+ACCEPT_TURNS = 4  # of the event loop; each accepts up to 64 connections a listener
+_log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -54,69 +48,102 @@ class Ready:
 
 
 async def run_proxy(
-    settings: Settings, system: System, on_ready: Callable[[Ready], None], *, out: TextIO = sys.stdout
+    settings: Settings,
+    system: System,
+    on_ready: Callable[[Ready], None],
+    *,
+    out: TextIO = sys.stdout,
+    on_step: OnStep = lambda _name, _facts: None,
 ) -> None:
-    """Run until SIGTERM or SIGINT (or `Ready.stop`).
+    """Run until SIGTERM or SIGINT (or `Ready.stop`), or until a newer instance has relieved us.
+
+    `on_step` hears how taking over goes on (`control.takeover`).
 
     Raises:
-        PointsmanError: it could not start.
+        PointsmanError: it could not start, or could not take over.
     """
     stop = asyncio.Event()
-    with ExitStack() as stack:
-        root = load_or_create_root(settings.ca_dir)
-        upstream_tls = UpstreamContexts(settings.upstream_ca)
-        printing = settings.print_flows or settings.json_flows
-        loop = asyncio.get_running_loop()
-        flows = FlowLog(
-            settings.flow_file,
-            out if printing else None,
-            json=settings.json_flows,
-            later=lambda flush: loop.call_later(FLUSH_AFTER, flush),
-        )
-        stack.callback(flows.close)
-        threads = stack.enter_context(mint_threads())
-        listeners = listen(settings.port, any_address=settings.any_address)
-        stack.callback(listeners.close)
-        registration = Registration(system, settings.policy, listeners.endpoints, lease_ms=settings.lease_ms)
-        stack.callback(registration.close)
-
-        leaves = LeafCache(root, now=lambda: datetime.now(UTC))
-        learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
-        services = Services(
-            system.redirects,
-            leaves,
-            threads,
-            flows.write,
-            learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
-        )
-        limits = settings.limits
-        engine = EngineSettings(
-            settings.policy,
-            upstream_tls,
-            learned,
-            idle_timeout=limits.idle_timeout,
-            dial_timeout=limits.dial_timeout,
-        )
-        server = Server(system, engine, services, limits)
-        in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
-        stack.callback(in_force.close)
-        in_force.start(server.use)
-
-        registration.open()
+    async with AsyncExitStack() as stack:
+        parts = await assemble(settings, system, stack, out, stop.set, on_step)
         stack.enter_context(_signals_set(stop))
         stack.enter_context(_rare_collections())
-        async with asyncio.TaskGroup() as group:
-            beat = group.create_task(registration.keep())
-            watch = group.create_task(in_force.keep())
-            serving = group.create_task(server.serve(listeners.sockets, stop))
+        if parts.canary is not None:
+            on_step("listening", {})
+        parts.registration.open()
+        stack.push_async_callback((await _open_control(system, parts.operations)).close)
+
+        def ready() -> None:
             on_ready(
-                Ready(listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set)
+                Ready(
+                    parts.listeners.endpoints,
+                    parts.registration.number,
+                    root_path(settings.ca_dir),
+                    parts.server.counters,
+                    stop.set,
+                )
             )
-            await stop.wait()
-            beat.cancel()
-            watch.cancel()
-            registration.close()
-            await serving
+
+        failure = await _serve(parts, stop, ready)
+    if failure is not None:
+        raise failure
+
+
+async def _serve(parts: Parts, stop: asyncio.Event, ready: Callable[[], None]) -> PointsmanError | None:
+    """From registered to the last connection.  Returns why we could not take over, if that was so."""
+    failure: PointsmanError | None = None
+    closing = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        keeping = (parts.registration.keep(), parts.in_force.keep(), parts.events.keep(), parts.drain.keep())
+        background = [group.create_task(work) for work in keeping]
+        serving = group.create_task(parts.server.serve(parts.listeners.sockets, closing))
+        try:
+            if parts.canary is not None:
+                await _unless(stop, parts.takeover.prove(parts.canary, parts.listeners.endpoints))
+                parts.server.detour = None
+                await parts.canary.close()
+                background.append(group.create_task(parts.takeover.relieve()))
+            if not stop.is_set():
+                ready()
+        except PointsmanError as error:
+            failure = error
+            stop.set()
+        await stop.wait()
+        for task in background:
+            task.cancel()
+        parts.registration.close()
+        # What the driver has sent here until now is in the listeners' queues: it is accepted before they are left.
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        closing.set()
+        await serving
+    return failure
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """`work` to its end, or until `stop` is set.  Raises what it raises."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait({working, stopping})
+
+
+async def _open_control(system: System, operations: Operations) -> ControlServer:
+    """A proxy that cannot be told anything is better than none: then it says so and goes on."""
+    try:
+        return await system.control.serve(operations.commands().answer)
+    except OSError as error:
+        _log.warning("no control channel, `pointsman status` and its like cannot reach this proxy: %s", error)
+        return _NoControl()
+
+
+class _NoControl:
+    async def close(self) -> None:
+        """There is none."""
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pointsman.system.no_processes import NoProcesses
 from pointsman.system.windows import app_id as windows_app_id
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
+from pointsman.system.windows.pipe_channel import PipeChannel
 from pointsman.system.windows.redirect_context import WindowsRedirects
 
 
@@ -15,6 +16,7 @@ class WindowsSystem:
     def __init__(self) -> None:
         self.redirects = WindowsRedirects()
         self.processes = NoProcesses()
+        self.control = PipeChannel()
 
     def open_driver(self) -> WindowsDriver:
         return WindowsDriver()

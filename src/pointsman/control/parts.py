@@ -1,0 +1,126 @@
+"""The parts of one run of the proxy, put together: nothing is registered yet, and no app depends on us.
+
+It decides what is built from which setting, and what may fail here for reasons that a person can mend (files, port).
+The order of starting and stopping is in `control.proxy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from pointsman.authority.leaf_cache import LeafCache
+from pointsman.authority.root_store import load_or_create_root, root_path
+from pointsman.control.canary import Canary, canary_filters, open_canary
+from pointsman.control.drain import Drain
+from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
+from pointsman.control.kernel_log import KernelLog
+from pointsman.control.learned_file import NAME as LEARNED_NAME
+from pointsman.control.learned_file import LearnedFile
+from pointsman.control.operations import Operations
+from pointsman.control.pause import Pause
+from pointsman.control.policy_in_force import PolicyInForce
+from pointsman.control.registration import Phase, Registration
+from pointsman.control.settings import Settings
+from pointsman.control.takeover import OnStep, Takeover
+from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.server.connection_task import Services
+from pointsman.server.listener import Listeners, listen
+from pointsman.server.server import Server, mint_threads
+from pointsman.server.upstream_tls import UpstreamContexts
+from pointsman.system.interface import System
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    listeners: Listeners
+    server: Server
+    registration: Registration
+    in_force: PolicyInForce
+    events: KernelLog
+    drain: Drain
+    operations: Operations
+    takeover: Takeover
+    canary: Canary | None
+    """If there is an instance to take over from."""
+
+
+async def assemble(
+    settings: Settings, system: System, stack: AsyncExitStack, out: TextIO, over: Callable[[], None], on_step: OnStep
+) -> Parts:
+    """`stack` takes them apart again; `over` is called when a newer instance has relieved us.
+
+    Raises PointsmanError.
+    """
+    root = load_or_create_root(settings.ca_dir)
+    upstream_tls = UpstreamContexts(settings.upstream_ca)
+    flows = _flow_log(settings, stack, out)
+    threads = stack.enter_context(mint_threads())
+    listeners = listen(settings.port, any_address=settings.any_address)
+    stack.callback(listeners.close)
+    leaves = LeafCache(root, now=lambda: datetime.now(UTC))
+    learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
+    services = Services(
+        system.redirects,
+        leaves,
+        threads,
+        flows.write,
+        learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+    )
+    engine = EngineSettings(
+        settings.policy,
+        upstream_tls,
+        learned,
+        idle_timeout=settings.limits.idle_timeout,
+        dial_timeout=settings.limits.dial_timeout,
+    )
+    server = Server(system, engine, services, settings.limits)
+    canary = None
+    if settings.takeover:
+        canary = await open_canary(leaves, root_path(settings.ca_dir), services)
+        stack.push_async_callback(canary.close)
+        server.detour = canary.detour
+    registration = Registration(
+        system,
+        settings.policy,
+        listeners.endpoints,
+        lease_ms=settings.lease_ms,
+        phase=Phase.PROBATION if settings.takeover else Phase.FULL,
+        canary=canary_filters(),
+    )
+    stack.callback(registration.close)
+    in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
+    stack.callback(in_force.close)
+    in_force.start(server.use)
+    pause = Pause(registration)
+    stack.callback(pause.close)
+    drain = Drain(registration, server.counters, over)
+    events = KernelLog(
+        system,
+        settings.state_dir or settings.ca_dir,
+        lambda: drain.state == "serving" and registration.phase is not Phase.PROBATION,
+    )
+    stack.callback(events.close)
+    operations = Operations(
+        listeners.endpoints, registration, in_force, server.counters, flows, events, learned, pause, drain, time.time()
+    )
+    takeover = Takeover(system, registration, pause, os.getpid(), drain=settings.drain, on_step=on_step)
+    return Parts(listeners, server, registration, in_force, events, drain, operations, takeover, canary)
+
+
+def _flow_log(settings: Settings, stack: AsyncExitStack, out: TextIO) -> FlowLog:
+    loop = asyncio.get_running_loop()
+    flows = FlowLog(
+        settings.flow_file,
+        out if settings.print_flows or settings.json_flows else None,
+        json=settings.json_flows,
+        later=lambda flush: loop.call_later(FLUSH_AFTER, flush),
+    )
+    stack.callback(flows.close)
+    return flows
