@@ -18,3 +18,9 @@ flows = click.option("--flows", type=PATH, metavar="FILE", help="append flow rec
 state = click.option(
     "--state", type=PATH, metavar="DIR", help="where the driver's events are kept; default: beside the CA"
 )
+source = click.option(
+    "--source",
+    type=click.Choice(["driver", "netfilter"]),
+    default="driver",
+    help="who redirects: the driver, or nft rules on a Linux gateway (then the proxy listens on every address)",
+)

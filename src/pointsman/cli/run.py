@@ -30,12 +30,7 @@ from pointsman.system.interface import System
     "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
 )
 @click.option("--ca", "ca_dir", type=options.PATH, metavar="DIR", help="where our certificate authority is kept")
-@click.option(
-    "--source",
-    type=click.Choice(["driver", "netfilter"]),
-    default="driver",
-    help="who redirects to us: the driver, or nft rules on a Linux gateway (listens on every address)",
-)
+@options.source
 @click.option("--takeover", is_flag=True, help="replace the instance that runs: prove ourselves first, then relieve it")
 @click.option(
     "--drain",
