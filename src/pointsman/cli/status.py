@@ -89,9 +89,8 @@ def _proxy(one: dict[str, Any], *, is_active: bool) -> Iterator[str]:
     )
     yield f"          pointsman {one['version']}, ABI {one['abi']}, on {' and '.join(one['endpoints'])}"
     policy = one["policy"]
-    yield (
-        f"policy    {policy['source']}: {policy['rules']} rules, {policy['reloads']} reloads, {policy['refused']} refused"
-    )
+    reloads = f"{policy['reloads']} reloads, {policy['refused']} refused"
+    yield f"policy    {policy['source']}: {policy['rules']} rules, {reloads}"
     if policy["refusal"]:
         yield from (f"          {line}" for line in policy["refusal"].splitlines())
     counts = one["connections"]

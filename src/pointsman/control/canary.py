@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.authority.leaf_cache import LeafCache
-from pointsman.control.canary_client import Order, Outcome
+from pointsman.control.canary_client import READY, Order, Outcome
 from pointsman.engine.connection import Settings as EngineSettings
 from pointsman.policy.load import parse_policy
 from pointsman.policy.rules import Protocol
@@ -36,7 +36,7 @@ NAME = "canary.pointsman.invalid"
 V4 = (IPv4Address("192.0.2.113"), 443)
 V6 = (IPv6Address("2001:db8:ffff::113"), 443)
 TIMEOUT = 5.0  # seconds for each connection
-CHILD_TIMEOUT = TIMEOUT + 5.0  # seconds for the child to say what became of them
+CHILD_TIMEOUT = TIMEOUT + 5.0  # seconds for the child to start, and to say what became of them
 HEAD_LIMIT = 8 * 1024  # bytes of the canary's request
 WEIGHT = 1 << 48  # above every filter of a policy
 _POLICY = b'default = "inspect"'
@@ -86,6 +86,13 @@ class Canary:
         if transport is not None:
             transport.close()
 
+    async def wait_ready(self) -> None:
+        """Raises OSError."""
+        assert self._child.stdout is not None, "it was started with pipes"
+        async with asyncio.timeout(CHILD_TIMEOUT):
+            if await self._child.stdout.readline() != READY:
+                raise ChildProcessError("the canary's process ended before it was ready")
+
     async def fly(self, endpoints: Endpoints) -> dict[str, str]:
         """Once.  Returns what became of it by address; raises CanaryError."""
         destinations: list[tuple[Address, int]] = [V4] if endpoints.v4 else []
@@ -124,7 +131,7 @@ class Canary:
 async def open_canary(leaves: LeafCache, root: Path, services: Services) -> Canary:
     """Everything that takes time is done before we register, so that the probation is short.
 
-    Raises OSError if no process can be started.
+    Raises OSError if its process cannot be started, or does not become ready.
     """
     answer = secrets.token_hex(16)
 
@@ -148,7 +155,13 @@ async def open_canary(leaves: LeafCache, root: Path, services: Services) -> Cana
     except BaseException:
         origin.close()
         raise
-    return Canary(child, origin, root, answer, _detour(port, root, services))
+    canary = Canary(child, origin, root, answer, _detour(port, root, services))
+    try:
+        await canary.wait_ready()
+    except BaseException:
+        await canary.close()
+        raise
+    return canary
 
 
 def _detour(port: int, root: Path, services: Services) -> Detour:

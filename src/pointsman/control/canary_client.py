@@ -1,6 +1,8 @@
 """The canary's own process: dials what it is told, over TLS, and says what came back.
 
-    python -m pointsman.control.canary_client        one line of JSON in (`Order`), one out (a list of `Outcome`)
+    python -m pointsman.control.canary_client
+
+Says `READY`, then takes one line of JSON (`Order`) and gives one (a list of `Outcome`).
 
 A program like any other to the driver, which is the point.  It ends when its order is done or its input ends, so it
 never outlives the proxy that started it.  It trusts our root alone, and knows no secret.
@@ -13,9 +15,11 @@ import socket
 import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import msgspec
 
+READY = b"ready\n"
 BODY_LIMIT = 4096  # bytes of the whole response
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -59,13 +63,19 @@ def dial(address: str, port: int, order: Order) -> Outcome:
 
 
 def main() -> None:
+    _say(READY)
     line = sys.stdin.buffer.readline()
     if not line:
         return
     order = msgspec.json.decode(line, type=Order)
     with ThreadPoolExecutor(max_workers=2) as threads:
         outcomes = list(threads.map(lambda one: dial(one[0], one[1], order), order.destinations))
-    sys.stdout.buffer.write(msgspec.json.encode(outcomes) + b"\n")
+    with suppress(BrokenPipeError):  # whoever ordered it has gone
+        _say(msgspec.json.encode(outcomes) + b"\n")
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 

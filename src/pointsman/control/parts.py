@@ -28,7 +28,7 @@ from pointsman.control.pause import Pause
 from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Phase, Registration
 from pointsman.control.settings import Settings
-from pointsman.control.takeover import OnStep, Takeover
+from pointsman.control.takeover import OnStep, Takeover, cannot_take_over
 from pointsman.engine.connection import Settings as EngineSettings
 from pointsman.server.connection_task import Services
 from pointsman.server.listener import Listeners, listen
@@ -83,7 +83,10 @@ async def assemble(
     server = Server(system, engine, services, settings.limits)
     canary = None
     if settings.takeover:
-        canary = await open_canary(leaves, root_path(settings.ca_dir), services)
+        try:
+            canary = await open_canary(leaves, root_path(settings.ca_dir), services)
+        except OSError as error:
+            raise cannot_take_over(f"no canary: {error}") from error
         stack.push_async_callback(canary.close)
         server.detour = canary.detour
     registration = Registration(

@@ -55,7 +55,7 @@ class Takeover:
             await self._go_active()
         except (CanaryError, DriverError, AbiError) as error:
             self._registration.close()
-            raise _failed(str(error)) from error
+            raise cannot_take_over(str(error)) from error
         self._on_step("active", {"registration": self._registration.number})
 
     async def relieve(self) -> None:
@@ -102,7 +102,7 @@ class Takeover:
         return None
 
 
-def _failed(seen: str) -> PointsmanError:
+def cannot_take_over(seen: str) -> PointsmanError:
     return PointsmanError(
         "cannot take over: the canary did not come through",
         code="PM461",
