@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointsman.lab.machine import Process
 from tests.lab.load import TIMEOUT, open_load
+
+from pointsman.lab.machine import Process
 
 
 async def main(clients: int, updates: int, pause_ms: int) -> None:
