@@ -54,8 +54,8 @@ def test_a_pause_makes_traffic_direct_and_visible_and_a_resume_ends_it(origin: O
     told = session(
         origin,
         "pointsman('status', '--json'); pointsman('pause', '10m'); run(*fetch); pointsman('status', '--json')\n"
-        "pointsman('status'); pointsman('resume'); run(*fetch); pointsman('status', '--json'); pointsman('pause', '25h')\n"
-        "pointsman('events', '--json'); pointsman('events', '--last', '2'); pointsman('learned', 'list')\n"
+        "pointsman('status'); pointsman('resume'); run(*fetch); pointsman('status', '--json')\n"
+        "pointsman('pause', '25h'); pointsman('events', '--json'); pointsman('events', '--last', '2'); pointsman('learned', 'list')\n"
         "pointsman('learned', 'remove', 'a.example')",
     )
     before, paused, direct, during, people, resumed, inspected, after, refused, events, last, learned, removed = told
@@ -114,7 +114,7 @@ def test_what_is_on_disk_is_shown_and_changed_without_a_driver_or_a_proxy(tmp_pa
     (tmp_path / "kernel-events.jsonl").write_text('{"sequence":7,"lost":3}\n')
     now = time.time()
     entries: list[dict[str, Any]] = [
-        {"app": "/bin/a", "host": host, "reason": "unknown_ca", "since": now, "until": now + 600}
+        {"app": "/bin/a", "host": host, "reason": "unknown_ca", "since": now, "until": now + 7230}
         for host in ("one.example", "two.example")
     ]
     (tmp_path / "learned.json").write_text(json.dumps(entries))
@@ -124,7 +124,7 @@ def test_what_is_on_disk_is_shown_and_changed_without_a_driver_or_a_proxy(tmp_pa
     after = outside("learned", "list", "--ca", str(tmp_path), "--json")
 
     assert (events.returncode, "3 events" in events.stdout) == (0, True)
-    assert "two.example  /bin/a  unknown_ca  (10 min)" in before.stdout
+    assert "two.example  /bin/a  unknown_ca  (2 h 0 min)" in before.stdout
     assert removed.stdout == "1 forgotten\n"
     assert [json.loads(line)["host"] for line in after.stdout.splitlines()] == ["two.example"]
 
