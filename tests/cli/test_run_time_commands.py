@@ -55,7 +55,8 @@ def test_a_pause_makes_traffic_direct_and_visible_and_a_resume_ends_it(origin: O
         origin,
         "pointsman('status', '--json'); pointsman('pause', '10m'); run(*fetch); pointsman('status', '--json')\n"
         "pointsman('status'); pointsman('resume'); run(*fetch); pointsman('status', '--json')\n"
-        "pointsman('pause', '25h'); pointsman('events', '--json'); pointsman('events', '--last', '2'); pointsman('learned', 'list')\n"
+        "pointsman('pause', '25h'); pointsman('events', '--json')\n"
+        "pointsman('events', '--last', '2'); pointsman('learned', 'list')\n"
         "pointsman('learned', 'remove', 'a.example')",
     )
     before, paused, direct, during, people, resumed, inspected, after, refused, events, last, learned, removed = told
