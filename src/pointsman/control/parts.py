@@ -73,22 +73,45 @@ async def assemble(
         flows.write,
         learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
     )
-    engine = EngineSettings(
+    server = Server(system, _engine(settings, upstream_tls, learned), services, settings.limits)
+    canary = await _canary(settings, leaves, services, stack) if settings.takeover else None
+    if canary is not None:
+        server.detour = canary.detour
+    registration = _registration(settings, system, listeners, stack)
+    in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
+    stack.callback(in_force.close)
+    in_force.start(server.use)
+    pause = Pause(registration)
+    stack.callback(pause.close)
+    drain = Drain(registration, server.counters, over)
+    events = _kernel_log(settings, system, registration, drain, stack)
+    operations = Operations(
+        listeners.endpoints, registration, in_force, server.counters, flows, events, learned, pause, drain, time.time()
+    )
+    takeover = Takeover(system, registration, pause, os.getpid(), drain=settings.drain, on_step=on_step)
+    return Parts(listeners, server, registration, in_force, events, drain, operations, takeover, canary)
+
+
+def _engine(settings: Settings, upstream_tls: UpstreamContexts, learned: LearnedFile) -> EngineSettings:
+    return EngineSettings(
         settings.policy,
         upstream_tls,
         learned,
         idle_timeout=settings.limits.idle_timeout,
         dial_timeout=settings.limits.dial_timeout,
     )
-    server = Server(system, engine, services, settings.limits)
-    canary = None
-    if settings.takeover:
-        try:
-            canary = await open_canary(leaves, root_path(settings.ca_dir), services)
-        except OSError as error:
-            raise cannot_take_over(f"no canary: {error}") from error
-        stack.push_async_callback(canary.close)
-        server.detour = canary.detour
+
+
+async def _canary(settings: Settings, leaves: LeafCache, services: Services, stack: AsyncExitStack) -> Canary:
+    try:
+        canary = await open_canary(leaves, root_path(settings.ca_dir), services)
+    except OSError as error:
+        raise cannot_take_over(f"no canary: {error}") from error
+    stack.push_async_callback(canary.close)
+    return canary
+
+
+def _registration(settings: Settings, system: System, listeners: Listeners, stack: AsyncExitStack) -> Registration:
     registration = Registration(
         system,
         settings.policy,
@@ -98,23 +121,18 @@ async def assemble(
         canary=canary_filters(),
     )
     stack.callback(registration.close)
-    in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
-    stack.callback(in_force.close)
-    in_force.start(server.use)
-    pause = Pause(registration)
-    stack.callback(pause.close)
-    drain = Drain(registration, server.counters, over)
-    events = KernelLog(
-        system,
-        settings.state_dir or settings.ca_dir,
-        lambda: drain.state == "serving" and registration.phase is not Phase.PROBATION,
-    )
+    return registration
+
+
+def _kernel_log(
+    settings: Settings, system: System, registration: Registration, drain: Drain, stack: AsyncExitStack
+) -> KernelLog:
+    def is_ours() -> bool:
+        return drain.state == "serving" and registration.phase is not Phase.PROBATION
+
+    events = KernelLog(system, settings.state_dir or settings.ca_dir, is_ours)
     stack.callback(events.close)
-    operations = Operations(
-        listeners.endpoints, registration, in_force, server.counters, flows, events, learned, pause, drain, time.time()
-    )
-    takeover = Takeover(system, registration, pause, os.getpid(), drain=settings.drain, on_step=on_step)
-    return Parts(listeners, server, registration, in_force, events, drain, operations, takeover, canary)
+    return events
 
 
 def _flow_log(settings: Settings, stack: AsyncExitStack, out: TextIO) -> FlowLog:
