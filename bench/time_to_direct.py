@@ -8,6 +8,7 @@
 
 A real `pointsman run` with the default lease in the lab; the driver is asked, once a millisecond, what it would do
 with a connection, from the fault on until the answer is "direct".  Faults come at random moments of the lease.
+Start it in a session that stays: when the shell of a background job ends, the kernel continues its stopped processes.
 """
 
 from __future__ import annotations
