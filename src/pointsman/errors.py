@@ -21,6 +21,8 @@ class Exit(IntEnum):
     DRIVER_VERSION = 6
     DRIVER_MISSING = 7
     BAD_FILE = 8  # a file other than a policy cannot be read or written
+    TAKEOVER = 9  # a new instance did not prove itself; the old one serves on
+    NO_PROXY = 10  # no running proxy answers
     INTERNAL = 70  # a bug of ours; EX_SOFTWARE of sysexits.h
     NOT_EXECUTABLE = 126  # as the shell has it
     NOT_FOUND = 127

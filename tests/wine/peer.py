@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.cli.main import main as pointsman
+from pointsman.control.commands import ask
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
@@ -291,6 +292,10 @@ class Peer:
         """Counters, and the event loop it runs on."""
         assert self._ready is not None, "the test has to start it first"
         return self._ready.counters, type(asyncio.new_event_loop()).__name__
+
+    def ask_proxy(self, pid: int, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Over the named pipe, as `pointsman status` and its like do."""
+        return ask(WindowsSystem(), pid, command, arguments)
 
     def stop_proxy(self) -> None:
         assert self._ready is not None and self._proxy is not None, "the test has to start it first"

@@ -20,7 +20,7 @@ from pointsman.authority.root_store import root_path
 from pointsman.system.windows.service_manager import DriverService
 from pointsman.testing import authority
 
-from .machine import Machine, Process, windows_path
+from .machine import Machine, Process, RemoteError, windows_path
 
 pytestmark = pytest.mark.timeout(900)
 RELAY = 'default = "relay"\n'
@@ -99,6 +99,31 @@ def test_the_proxy_runs_on_windows_python(
     process.call("stop_proxy")
     assert watcher.call("status").registrations == ()
     assert (tmp_path / "ca").is_dir()
+
+
+def test_a_proxy_on_windows_python_is_told_things_over_its_named_pipe(
+    machine: Machine,
+    driver: DriverService,
+    origin: tuple[IPv4Address, int],
+    refused: Callable[..., RemoteError],
+    tmp_path: Path,
+) -> None:
+    process, caller = machine.process(new=True), machine.process()
+    _, number = process.call("start_proxy", RELAY, windows_path(tmp_path / "ca"), origin)
+
+    def tell(command: str, **arguments: object) -> dict[str, object]:
+        told = caller.call("ask_proxy", process.pid, command, arguments)
+        assert isinstance(told, dict)
+        return told
+
+    for _ in range(6):  # more than there are workers
+        assert tell("status")["registration"] == number
+    tell("pause", seconds=60)
+    assert tell("status")["phase"] == "paused"
+    assert tell("resume") == {"was_paused": True}
+    assert "no command" in str(refused(caller, "ask_proxy", process.pid, "reboot", {}))
+    process.call("stop_proxy")
+    assert "FileNotFoundError" in str(refused(caller, "ask_proxy", process.pid, "status", {}))
 
 
 def test_tls_is_inspected_on_windows_python(machine: Machine, driver: DriverService, tmp_path: Path) -> None:

@@ -15,9 +15,13 @@ import click
 from pointsman import __version__
 from pointsman.cli.ca import ca
 from pointsman.cli.demo import demo
+from pointsman.cli.events import events
 from pointsman.cli.lab import lab
+from pointsman.cli.learned import learned
+from pointsman.cli.pause import pause, resume
 from pointsman.cli.policy import policy
 from pointsman.cli.run import run
+from pointsman.cli.status import status
 from pointsman.cli.trust import trust
 from pointsman.cli.why import why
 from pointsman.errors import Exit, PointsmanError
@@ -41,6 +45,11 @@ cli.add_command(policy)
 cli.add_command(why)
 cli.add_command(ca)
 cli.add_command(trust)
+cli.add_command(status)
+cli.add_command(pause)
+cli.add_command(resume)
+cli.add_command(events)
+cli.add_command(learned)
 
 
 def main() -> None:

@@ -21,3 +21,12 @@ ca_dir = click.option(
     "--ca", "ca_dir", type=PATH, metavar="DIR", default=default_ca_dir, help="where our certificate authority is kept"
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="as JSON, for programs")
+state = click.option(
+    "--state", type=PATH, metavar="DIR", help="where the driver's events are kept; default: beside the CA"
+)
+source = click.option(
+    "--source",
+    type=click.Choice(["driver", "netfilter"]),
+    default="driver",
+    help="who redirects: the driver, or nft rules on a Linux gateway (then the proxy listens on every address)",
+)

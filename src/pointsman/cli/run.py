@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from pointsman.cli import options
+from pointsman.control.drain import DRAIN_DEFAULT, DRAIN_LONGEST
 from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
@@ -43,11 +44,14 @@ LIMIT_NAMES = {
     "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
 )
 @options.ca_dir
+@options.source
+@click.option("--takeover", is_flag=True, help="replace the instance that runs: prove ourselves first, then relieve it")
 @click.option(
-    "--source",
-    type=click.Choice(["driver", "netfilter"]),
-    default="driver",
-    help="who redirects to us: the driver, or nft rules on a Linux gateway (listens on every address)",
+    "--drain",
+    type=click.FloatRange(0, DRAIN_LONGEST),
+    default=DRAIN_DEFAULT,
+    metavar="SECONDS",
+    help="with --takeover: how long the relieved instance serves its open connections; default: an hour",
 )
 @click.option(
     "--workers",
@@ -63,6 +67,7 @@ LIMIT_NAMES = {
     metavar="NAME=NUMBER",
     help=f"may be repeated; names: {', '.join(LIMIT_NAMES)} (the timeouts in seconds)",
 )
+@options.state
 @click.option("--fast/--no-fast", default=True, help="use uvloop if it is installed; default: yes")
 @click.option("--quiet", is_flag=True, help="no flow records on standard output")
 @click.option("--json", "as_json", is_flag=True, help="on standard output: one JSON object a line, readiness first")
@@ -75,19 +80,27 @@ def run(
     source: str,
     workers: int,
     limit: tuple[str, ...],
+    takeover: bool,
+    drain: float,
+    state: Path | None,
     fast: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Register with the driver and handle what it redirects, until SIGINT or SIGTERM.
+    """Register with the driver and handle what it redirects, until SIGINT or SIGTERM, or until it is relieved.
 
-    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver.
+    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver, 9 the
+    canary of --takeover did not come through (the instance that was there serves on).
     """
     if workers > MAX_WORKERS[source]:
         raise click.BadParameter(
             f"the driver knows four registrations, and a hand-over needs some: at most {MAX_WORKERS[source]}",
             param_hint="--workers",
         )
+    if takeover and source != "driver":
+        raise click.UsageError("--takeover needs the driver: without it nobody leads new connections to the newer one")
+    if takeover and workers > 1:
+        raise click.UsageError("--takeover with --workers: the canary of an update cannot tell yet which worker it met")
     settings = Settings(
         policy=load_policy(policy) if policy else default_policy(),
         policy_file=policy,
@@ -100,9 +113,13 @@ def run(
         any_address=source == "netfilter",
         limits=limits_of(limit),
         workers=workers,
+        takeover=takeover,
+        drain=drain,
+        state_dir=state,
     )
     factory = loop_factory(fast=fast)
     system, on_ready = choose_system(source), partial(announce, as_json=as_json)
+    on_step = partial(announce_step, as_json=as_json)
     hired: list[Workers] = []
 
     def hire(listeners: Listeners, joined: Callable[[], None]) -> Workers:
@@ -111,7 +128,7 @@ def run(
         return hired[0]
 
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run_proxy(settings, system, on_ready, hire=hire if workers > 1 else None))
+        runner.run(run_proxy(settings, system, on_ready, on_step=on_step, hire=hire if workers > 1 else None))
     for one in hired:
         one.check()
 
@@ -139,6 +156,15 @@ def announce(ready: Ready, *, as_json: bool) -> None:
         text = json.dumps({"ready": endpoints, "registration": ready.registration, "root": str(ready.root_pem)})
     else:
         text = f"pointsman: ready on {' and '.join(endpoints)}, registration {ready.registration}, CA {ready.root_pem}"
+    print(text, flush=True)
+
+
+def announce_step(name: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        text = json.dumps({"step": name, **facts})
+    else:
+        details = ", ".join(f"{key} {value}" for key, value in facts.items())
+        text = f"pointsman: {name}{f' ({details})' if details else ''}"
     print(text, flush=True)
 
 

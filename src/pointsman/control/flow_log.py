@@ -121,7 +121,7 @@ def human_line(record: FlowRecord) -> str:
     parts += [f"via {text}" for text in (record.upstream,) if text]
     parts += [f"! {text}" for text in (record.error,) if text]
     parts += [f"({text})" for text in (record.note,) if text]
-    return _printable("  ".join(parts))
+    return printable("  ".join(parts))
 
 
 def app_name(path: str | None) -> str:
@@ -137,7 +137,7 @@ def _in(encoding: str | None, text: str) -> str:
     return text.replace("→", "->").replace("↑", "+").replace("↓", "-").encode(encoding, "replace").decode(encoding)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What peers sent must not move the cursor of whoever reads it."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 

@@ -43,6 +43,21 @@ class LearnedFile:
         if self._learned.refused(app, host, reason, now):
             self._save()
 
+    def entries(self) -> list[Entry]:
+        """What is in force or was lately; some may have expired."""
+        self._look()
+        return self._learned.entries()
+
+    def remove(self, app: str | None, host: str | None) -> int:
+        """Forget what was learned of this app, of this host, or of both together.  Returns how many entries."""
+        self._look()
+        entries = self._learned.entries()
+        kept = [one for one in entries if not _matches(one, app, host)]
+        if len(kept) < len(entries):
+            self._learned.restore(kept)
+            self._save()
+        return len(entries) - len(kept)
+
     def _look(self) -> None:
         self._looked = self._clock()
         stamp = self._stamp_now()
@@ -67,6 +82,10 @@ class LearnedFile:
         except (OSError, ValueError) as error:
             _log.warning("cannot keep what was learned in %s: %s", self._path, error)
         self._stamp = self._stamp_now()
+
+
+def _matches(entry: Entry, app: str | None, host: str | None) -> bool:
+    return (app is None or entry.app == app.lower()) and (host is None or entry.host == host.lower())
 
 
 def _read(path: Path) -> list[Entry]:

@@ -49,6 +49,13 @@ class PolicyInForce:
         self._refusal = ""
         self.reloads = 0
         self.refused_reloads = 0
+        self.refusal: str | None = None
+        """Why the file as it is now is not in force."""
+
+    @property
+    def whole(self) -> Policy:
+        """As loaded: rules whose time has not come included."""
+        return self._whole
 
     def start(self, use: Callable[[Policy], None]) -> None:
         """Before the registration is opened.  `use` makes the proxy decide by another policy."""
@@ -89,10 +96,12 @@ class PolicyInForce:
             # A list of a million names takes seconds; connections must not wait for it.
             self._whole = await asyncio.to_thread(load_policy, self._file)
             self.reloads += 1
+            self.refusal = None
             self._loaded = self._last_seen = self._stamps()  # it may name other lists now
             _log.warning("%s: in force, %d rules", self._file, len(self._whole.rules))
         except PointsmanError as error:
             self.refused_reloads += 1
+            self.refusal = str(error)
             _log.warning("%s", error)
 
     async def _swap(self, wanted: tuple[Policy, frozenset[str]]) -> None:

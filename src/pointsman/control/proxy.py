@@ -8,39 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
-import socket
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
-from pointsman.authority.leaf_cache import LeafCache
-from pointsman.authority.root_store import load_or_create_root, root_path
-from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
-from pointsman.control.learned_file import NAME as LEARNED_NAME
-from pointsman.control.learned_file import LearnedFile
-from pointsman.control.policy_in_force import PolicyInForce
-from pointsman.control.registration import Registration
-from pointsman.control.secrets import Secrets
+from pointsman.authority.root_store import root_path
+from pointsman.control.operations import Operations
+from pointsman.control.parts import Parts, assemble
+from pointsman.control.seats import Hire, Seat
 from pointsman.control.settings import Settings
-from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.control.takeover import OnStep
+from pointsman.errors import PointsmanError
 from pointsman.policy.rules import Policy
-from pointsman.server.connection_task import Services
 from pointsman.server.limits import Counters
-from pointsman.server.listener import Listeners, listen
-from pointsman.server.server import Server, mint_threads
-from pointsman.server.upstream_dial import Upstreams
-from pointsman.server.upstream_tls import UpstreamContexts
-from pointsman.system.interface import System
-from pointsman.system.key_protection import key_protection
+from pointsman.server.server import Server
+from pointsman.system.interface import ControlServer, System
 from pointsman.wire.abi import Endpoints
 
 YOUNG_OBJECTS = 10_000  # containers made and kept before the cycle collector looks; CPython's own is 700 to 2,000
+ACCEPT_TURNS = 4  # of the event loop; each accepts up to 64 connections a listener
+_log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -60,127 +52,111 @@ class Ready:
     """Decide by another policy that the kernel has been told of already: for a worker, whose parent does that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """The place of a worker among others: what it shares, and what must be its own."""
-
-    endpoints: Endpoints
-    listening: tuple[socket.socket, ...]
-    """Bound by the parent, for all workers."""
-    first_flow_id: int
-
-
-class Workforce(Protocol):
-    """Other processes in place of a server in this one (`control.workers`)."""
-
-    @property
-    def counters(self) -> Counters: ...
-
-    async def start(self) -> None: ...
-    def use(self, policy: Policy) -> None: ...
-    async def serve(self, listening: Sequence[socket.socket], stop: asyncio.Event) -> None: ...
-
-
-Hire = Callable[[Listeners, Callable[[], None]], Workforce]
-"""From the listeners, and what is to be called when a worker has registered while the proxy runs."""
-
-
 async def run_proxy(
     settings: Settings,
     system: System,
     on_ready: Callable[[Ready], None],
     *,
     out: TextIO = sys.stdout,
+    on_step: OnStep = lambda _name, _facts: None,
     seat: Seat | None = None,
     hire: Hire | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT (or `Ready.stop`).
+    """Run until SIGTERM or SIGINT (or `Ready.stop`), or until a newer instance has relieved us.
 
-    `seat`: as a worker, on sockets of the parent.  `hire`: as a parent, who leaves the connections to workers.
+    `on_step` hears how taking over goes on (`control.takeover`).  `seat`: as a worker, on sockets of the parent.
+    `hire`: as a parent, who leaves the connections to workers.
 
     Raises:
-        PointsmanError: it could not start.
+        PointsmanError: it could not start, or could not take over.
     """
     stop = asyncio.Event()
-    with ExitStack() as stack:
-        root = load_or_create_root(settings.ca_dir, key_protection())
-        upstream_tls = UpstreamContexts(settings.upstream_ca)
-        printing = settings.print_flows or settings.json_flows
-        loop = asyncio.get_running_loop()
-        flows = FlowLog(
-            settings.flow_file,
-            out if printing else None,
-            json=settings.json_flows,
-            later=lambda flush: loop.call_later(FLUSH_AFTER, flush),
-        )
-        stack.callback(flows.close)
-        threads = stack.enter_context(mint_threads())
-        if seat is None:
-            listeners = listen(settings.port, any_address=settings.any_address)
-        else:
-            listeners = Listeners(seat.endpoints, seat.listening)
-        stack.callback(listeners.close)
-        registration = Registration(system, settings.policy, listeners.endpoints, lease_ms=settings.lease_ms)
-        stack.callback(registration.close)
-
-        leaves = LeafCache(root, now=lambda: datetime.now(UTC))
-        learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
-        services = Services(
-            system.redirects,
-            Upstreams(
-                lambda: upstream_tls(()),
-                system.redirects,
-                Secrets(settings.policy_file.parent if settings.policy_file is not None else Path()),
-                timeout=settings.limits.dial_timeout,
-            ),
-            leaves,
-            threads,
-            flows.write,
-            learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
-        )
-        limits = settings.limits
-        engine = EngineSettings(
-            settings.policy,
-            upstream_tls,
-            learned,
-            idle_timeout=limits.idle_timeout,
-            dial_timeout=limits.dial_timeout,
-            life_timeout=limits.life_timeout,
-        )
-        server: Server | Workforce
-        if hire is not None:
-            server = hire(listeners, registration.again)
-        else:
-            server = Server(system, engine, services, limits, seat.first_flow_id if seat is not None else 1)
-        file = settings.policy_file if seat is None else None  # the parent of a worker looks at it
-        in_force = PolicyInForce(settings.policy, file, system, registration)
-        stack.callback(in_force.close)
-        in_force.start(server.use)
-
-        if not isinstance(server, Server):
-            await server.start()  # they register before us: the newest registration is the one that acts
-        registration.open()
+    async with AsyncExitStack() as stack:
+        parts = await assemble(settings, system, stack, out, stop.set, on_step, seat, hire)
         stack.enter_context(_signals_set(stop))
         stack.enter_context(_rare_collections())
-        async with asyncio.TaskGroup() as group:
-            beat = group.create_task(registration.keep())
-            watch = group.create_task(in_force.keep())
-            serving = group.create_task(server.serve(listeners.sockets, stop))
+        if parts.canary is not None:
+            on_step("listening", {})
+        if not isinstance(parts.server, Server):
+            await parts.server.start()  # they register before us: the newest registration is the one that acts
+        parts.registration.open()
+        if parts.operations is not None:
+            stack.push_async_callback((await _open_control(system, parts.operations)).close)
+
+        def ready() -> None:
             on_ready(
                 Ready(
-                    listeners.endpoints,
-                    registration.number,
+                    parts.listeners.endpoints,
+                    parts.registration.number,
                     root_path(settings.ca_dir),
-                    server.counters,
+                    parts.server.counters,
                     stop.set,
-                    in_force.take,
+                    parts.in_force.take,
                 )
             )
-            await stop.wait()
-            beat.cancel()
-            watch.cancel()
-            registration.close()
-            await serving
+
+        failure = await _serve(parts, stop, ready)
+    if failure is not None:
+        raise failure
+
+
+async def _serve(parts: Parts, stop: asyncio.Event, ready: Callable[[], None]) -> PointsmanError | None:
+    """From registered to the last connection.  Returns why we could not take over, if that was so."""
+    failure: PointsmanError | None = None
+    closing = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(keep()) for keep in parts.keeping]
+        serving = group.create_task(parts.server.serve(parts.listeners.sockets, closing))
+        serving.add_done_callback(lambda _: stop.set())  # before its time: no worker is left
+        try:
+            if parts.canary is not None:
+                assert isinstance(parts.server, Server), "workers take nothing over"
+                await _unless(stop, parts.takeover.prove(parts.canary, parts.listeners.endpoints))
+                parts.server.detour = None
+                await parts.canary.close()
+                background.append(group.create_task(parts.takeover.relieve()))
+            if not stop.is_set():
+                ready()
+        except PointsmanError as error:
+            failure = error
+            stop.set()
+        await stop.wait()
+        for task in background:
+            task.cancel()
+        parts.registration.close()
+        # What the driver has sent here until now is in the listeners' queues: it is accepted before they are left.
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        closing.set()
+        await serving
+    return failure
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """`work` to its end, or until `stop` is set.  Raises what it raises."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait({working, stopping})
+
+
+async def _open_control(system: System, operations: Operations) -> ControlServer:
+    """A proxy that cannot be told anything is better than none: then it says so and goes on."""
+    try:
+        return await system.control.serve(operations.commands().answer)
+    except OSError as error:
+        _log.warning("no control channel, `pointsman status` and its like cannot reach this proxy: %s", error)
+        return _NoControl()
+
+
+class _NoControl:
+    async def close(self) -> None:
+        """There is none."""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pointsman.control.drain import DRAIN_DEFAULT
 from pointsman.policy.rules import Policy
 from pointsman.server.limits import Limits
 from pointsman.wire.abi import LEASE_DEFAULT_MS, LEASE_MAX_MS, LEASE_MIN_MS
@@ -30,6 +31,12 @@ class Settings:
     json_flows: bool = False
     """The same as JSON lines."""
     lease_ms: int = LEASE_DEFAULT_MS
+    takeover: bool = False
+    """Prove ourselves by a canary before the policy acts, then relieve the instances that run."""
+    drain: float = DRAIN_DEFAULT
+    """Seconds that the relieved instances give to open connections."""
+    state_dir: Path | None = None
+    """Where the driver's events are kept; None: beside the root."""
     limits: Limits = field(default_factory=Limits)
     workers: int = 1
     """Processes that share the endpoint; with more than one, this process only looks after them."""

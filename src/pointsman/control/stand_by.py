@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pointsman.system.interface import Driver, PersistentFilters, Processes, RedirectSource, System
+from pointsman.system.interface import ControlChannel, Driver, PersistentFilters, Processes, RedirectSource, System
 from pointsman.wire.abi import Ioctl
 from pointsman.wire.filters import Filter
 from pointsman.wire.process_facts import ProcessFacts
@@ -67,6 +67,7 @@ class StandBySystem:
         self.redirects: RedirectSource = system.redirects
         self.processes = StandByProcesses(system.processes)
         self.persistent_filters: PersistentFilters = system.persistent_filters
+        self.control: ControlChannel = system.control
 
     def open_driver(self) -> StandByDriver:
         return StandByDriver(self._system.open_driver())

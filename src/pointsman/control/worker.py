@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, TextIO, cast
 
-from pointsman.control.proxy import Ready, Seat, run_proxy
+from pointsman.control.proxy import Ready, run_proxy
+from pointsman.control.seats import Seat
 from pointsman.control.settings import Settings
 from pointsman.control.stand_by import StandBySystem
 from pointsman.errors import PointsmanError

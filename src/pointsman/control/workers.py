@@ -20,7 +20,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any, TextIO
 
-from pointsman.control.proxy import Seat
+from pointsman.control.seats import Seat
 from pointsman.control.settings import Settings
 from pointsman.control.worker import STOP, Order, WorkerFailed, WorkerReady, worker_main
 from pointsman.errors import Exit, PointsmanError
@@ -48,7 +48,7 @@ class Terms:
 
 
 class Workers:
-    """A `control.proxy.Workforce`."""
+    """A `control.seats.Workforce`."""
 
     def __init__(self, terms: Terms, listeners: Listeners, joined: Callable[[], None], out: TextIO) -> None:
         """`joined` is called after a worker has registered while the proxy was running."""

@@ -109,9 +109,14 @@ class Session:
     ) -> None:
         await self._stack.aclose()
 
-    async def start_proxy(self) -> LabProxy:
-        """Raises PointsmanError if it ends before it is ready; it has said why on standard error."""
-        arguments = ["--ca", str(self.ca_dir), *self._settings.run_options]
+    async def start_proxy(
+        self, *options: str, on_step: Callable[[str, Process], None] = lambda _name, _process: None
+    ) -> LabProxy:
+        """Raises PointsmanError if it ends before it is ready; it has said why on standard error.
+
+        `options`: more of `pointsman run`; `on_step` hears the steps of a take-over as they happen.
+        """
+        arguments = ["--ca", str(self.ca_dir), *self._settings.run_options, *options]
         if self._settings.policy is not None:
             arguments += ["--policy", str(self._settings.policy)]
         for path in self._settings.upstream_ca:
@@ -127,13 +132,16 @@ class Session:
         reader = await self._lines(process)
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                first = await reader.readline()
-        except TimeoutError:
+                while (first := await reader.readline()) and (step := json.loads(first).get("step")):
+                    on_step(step, process)
+        except (TimeoutError, ValueError):  # half a line of a killed proxy is no JSON
             first = b""
         if not first:
             process.send_signal(signal.SIGKILL)
             raise _not_ready(await process.wait())
-        records = asyncio.create_task(self._read_records(reader), name="flow records of the lab's proxy")
+        records = asyncio.create_task(
+            self._read_records(reader, lambda step: on_step(step, process)), name="flow records of the lab's proxy"
+        )
         return LabProxy(process, int(json.loads(first)["registration"]), records)
 
     async def _lines(self, process: Process) -> asyncio.StreamReader:
@@ -145,9 +153,12 @@ class Session:
         self._stack.callback(transport.close)
         return reader
 
-    async def _read_records(self, reader: asyncio.StreamReader) -> None:
+    async def _read_records(self, reader: asyncio.StreamReader, on_step: Callable[[str], None]) -> None:
         decoder = msgspec.json.Decoder(FlowRecord)
         while line := await reader.readline():
+            if line.startswith(b'{"step"') and line.endswith(b"\n"):
+                on_step(json.loads(line)["step"])
+                continue
             # The last line of a killed proxy may be half a line.
             with contextlib.suppress(msgspec.DecodeError):
                 self._on_record(decoder.decode(line))

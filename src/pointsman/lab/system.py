@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from pointsman.errors import PointsmanError
 from pointsman.lab import app_id as lab_app_id
@@ -28,6 +29,7 @@ from pointsman.lab.device import (
 from pointsman.lab.process_facts import LabProcesses
 from pointsman.lab.sockaddr import from_python
 from pointsman.system.interface import DriverError
+from pointsman.system.unix_channel import UnixChannel
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 
 
@@ -129,6 +131,7 @@ class LabSystem:
         self.redirects = LabRedirects(Handle(self._path))
         self.processes = LabProcesses()
         self.persistent_filters = LabPersistentFilters(self._path)
+        self.control = UnixChannel(Path(self._path).parent)  # the machine's own directory, mode 0700
 
     def open_driver(self) -> LabDriver:
         return LabDriver(Handle(self._path))

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from itertools import count
 
@@ -31,6 +31,16 @@ from pointsman.wire.redirect_context import RedirectContext, decode_redirect_con
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """Connections to these destinations are no app's: other settings hold, and they are led elsewhere."""
+
+    destinations: frozenset[tuple[Address, int]]
+    origin: tuple[Address, int]
+    settings: Settings
+    services: Services
+
+
 class Server:
     def __init__(
         self, system: System, settings: Settings, services: Services, limits: Limits, first_id: int = 1
@@ -44,6 +54,7 @@ class Server:
         self._of_app: dict[str, int] = {}
         """How many connections are open, by program."""
         self.counters = Counters()
+        self.detour: Detour | None = None
 
     def use(self, policy: Policy) -> None:
         """Decide about connections that come from now on by this policy; open ones keep their decision."""
@@ -151,6 +162,9 @@ class Server:
             process=self._system.processes.facts(context.pid) if self._settings.policy.asks_process else None,
         )
         records = self._system.redirects.redirect_records(accepted)
+        detour = self.detour
+        if detour is not None and destination in detour.destinations:
+            return ConnectionTask(Connection(flow, detour.settings), detour.origin, records, detour.services)
         return ConnectionTask(Connection(flow, self._settings), destination, records, self._services)
 
     def _context(self, accepted: socket.socket) -> RedirectContext | None:

@@ -8,7 +8,7 @@ under a millisecond; none waits for another proxy.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
@@ -97,6 +97,36 @@ class Processes(Protocol):
         """The SID of a user by name (`alice`, `domain\\alice`); None for nobody the system knows."""
 
 
+Answer = Callable[[bytes], Awaitable[bytes]]
+"""One request of the control channel to its reply; both are one line without its end."""
+
+MAX_CONTROL_REQUEST = 64 * 1024  # bytes
+MAX_CONTROL_REPLY = 4 * 1024 * 1024  # bytes
+
+
+class ControlServer(Protocol):
+    """An open control channel.  Closing twice is harmless."""
+
+    async def close(self) -> None: ...
+
+
+class ControlChannel(Protocol):
+    """How a command on this machine talks to a running proxy: one request, one reply, then the connection is over.
+
+    The operating system says who may: administrators and SYSTEM on Windows, the proxy's own user (and root) on Linux.
+    Each proxy has a channel of its own, named by its PID, since two of them live during a hand-over.
+    """
+
+    async def serve(self, answer: Answer) -> ControlServer:
+        """Answer for this process.  Raises OSError."""
+
+    def peers(self) -> Sequence[int]:
+        """The PIDs of proxies that may have a channel open, this process included; some may be gone already."""
+
+    def ask(self, pid: int, request: bytes, timeout: float) -> bytes:
+        """Blocks for `timeout` seconds at most.  Raises OSError (TimeoutError: it is there and does not answer)."""
+
+
 class System(Protocol):
     """Everything of the operating system, chosen once in `cli/run.py` and handed down."""
 
@@ -108,6 +138,9 @@ class System(Protocol):
 
     @property
     def persistent_filters(self) -> PersistentFilters: ...
+
+    @property
+    def control(self) -> ControlChannel: ...
 
     def open_driver(self) -> Driver: ...
 

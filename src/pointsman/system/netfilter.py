@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from pointsman.system.interface import DriverError
 from pointsman.system.no_processes import NoProcesses
+from pointsman.system.unix_channel import UnixChannel, user_directory
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Address, Flag, Ioctl
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
@@ -117,6 +118,7 @@ class NetfilterSystem:
         self.redirects = NetfilterRedirects()
         self.processes = NoProcesses()
         self.persistent_filters = NetfilterPersistentFilters()
+        self.control = UnixChannel(user_directory())
 
     def open_driver(self) -> NetfilterDriver:
         return NetfilterDriver()

@@ -9,12 +9,14 @@ the proxy.  A connection that nobody announced has no context, as on Windows.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import struct
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from pointsman.system.interface import DriverError
+from pointsman.system.interface import Answer, DriverError
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Flag, Ioctl
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.process_facts import ProcessFacts
@@ -154,6 +156,32 @@ class FakeProcesses:
         return None
 
 
+class FakeControl:
+    """The channel of one process, which is both ends."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+
+    async def serve(self, answer: Answer) -> FakeControl:
+        self.answer = answer
+        return self
+
+    async def close(self) -> None:
+        self.answer = None
+
+    def peers(self) -> Sequence[int]:
+        return [os.getpid()] if self.answer is not None else []
+
+    def ask(self, pid: int, request: bytes, timeout: float) -> bytes:
+        if self.answer is None or pid != os.getpid():
+            raise ConnectionRefusedError(f"process {pid} has no channel")
+        return asyncio.run(asyncio.wait_for(_awaited(self.answer, request), timeout))
+
+
+async def _awaited(answer: Answer, request: bytes) -> bytes:
+    return await answer(request)
+
+
 class FakeSystem:
     """Everything of the operating system; one driver and one filter engine, however often they are opened."""
 
@@ -161,6 +189,7 @@ class FakeSystem:
         self.redirects = FakeRedirects()
         self.processes = FakeProcesses()
         self.persistent_filters = FakePersistentFilters()
+        self.control = FakeControl()
         self.driver = FakeDriver(abi)
         self.filter_engine = FakeFilterEngine()
 

@@ -6,6 +6,7 @@ from pointsman.system.windows import app_id as windows_app_id
 from pointsman.system.windows.driver import WindowsDriver
 from pointsman.system.windows.filter_engine import WindowsFilterEngine
 from pointsman.system.windows.persistent_filters import WindowsPersistentFilters
+from pointsman.system.windows.pipe_channel import PipeChannel
 from pointsman.system.windows.processes import WindowsProcesses
 from pointsman.system.windows.redirect_context import WindowsRedirects
 
@@ -17,6 +18,7 @@ class WindowsSystem:
         self.redirects = WindowsRedirects()
         self.processes = WindowsProcesses()
         self.persistent_filters = WindowsPersistentFilters()
+        self.control = PipeChannel()
 
     def open_driver(self) -> WindowsDriver:
         return WindowsDriver()
