@@ -21,6 +21,8 @@ class Exit(IntEnum):
     DRIVER_VERSION = 6
     DRIVER_MISSING = 7
     BAD_FILE = 8  # a file other than a policy cannot be read or written
+    NOT_ELEVATED = 10  # an administrator may do it, this console may not
+    RESTART_NEEDED = 11  # done as far as it goes; Windows must be restarted for the rest
     INTERNAL = 70  # a bug of ours; EX_SOFTWARE of sysexits.h
     NOT_EXECUTABLE = 126  # as the shell has it
     NOT_FOUND = 127

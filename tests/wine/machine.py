@@ -140,6 +140,16 @@ class Machine:
         self._busy.append(process)
         return process
 
+    def pointsman(self, *arguments: str, timeout: float = ANSWER) -> subprocess.CompletedProcess[str]:
+        """A command of the product, in a Windows process of its own, run to its end."""
+        result = subprocess.run(
+            [WINE, str(self.python / "python.exe"), "-m", "pointsman", *arguments],
+            env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            check=False, timeout=timeout, cwd=self.python,
+        )  # fmt: skip
+        out, err = (text.decode("utf-8", "replace").replace("\r\n", "\n") for text in (result.stdout, result.stderr))
+        return subprocess.CompletedProcess(result.args, result.returncode, out, err)
+
     def simulate(self, code: int, request: bytes = b"", reply_size: int = 0) -> bytes:
         reply = self.operator.call("simulator", code, request, reply_size)
         assert isinstance(reply, bytes)

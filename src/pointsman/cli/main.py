@@ -14,6 +14,7 @@ import click
 
 from pointsman import __version__
 from pointsman.cli.demo import demo
+from pointsman.cli.driver import driver
 from pointsman.cli.lab import lab
 from pointsman.cli.policy import policy
 from pointsman.cli.run import run
@@ -37,6 +38,7 @@ cli.add_command(lab)
 cli.add_command(run)
 cli.add_command(policy)
 cli.add_command(why)
+cli.add_command(driver)
 
 
 def main() -> None:

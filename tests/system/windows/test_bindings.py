@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from pointsman.system.windows import _advapi32, _fwpuclnt, _kernel32, _ws2_32
+from pointsman.system.windows import _advapi32, _fwpuclnt, _kernel32, _machine, _ntdll, _ws2_32, wfp_objects
 from pointsman.system.windows._library import (
     INVALID_HANDLE_VALUE,
     Function,
@@ -19,7 +19,7 @@ from pointsman.system.windows._library import (
 
 FUNCTIONS = [
     function
-    for module in (_advapi32, _fwpuclnt, _kernel32, _ws2_32)
+    for module in (_advapi32, _fwpuclnt, _kernel32, _machine, _ntdll, _ws2_32)
     for function in vars(module).values()
     if isinstance(function, Function)
 ]
@@ -34,6 +34,23 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
     offsets = (config.lpBinaryPathName.offset, config.lpLoadOrderGroup.offset, config.dwTagId.offset)
     assert offsets == (16, 24, 32)
     assert (config.lpDependencies.offset, config.lpDisplayName.offset) == (40, 56)
+    failures = _advapi32.SERVICE_FAILURE_ACTIONSW
+    assert (ctypes.sizeof(failures), failures.cActions.offset, failures.lpsaActions.offset) == (40, 24, 32)
+    assert ctypes.sizeof(_advapi32.SC_ACTION) == 8
+    entry = _advapi32.ENUM_SERVICE_STATUS_PROCESSW
+    assert (ctypes.sizeof(entry), entry.ServiceStatusProcess.offset) == (56, 16)
+    assert ctypes.sizeof(_advapi32.SERVICE_TABLE_ENTRYW) == 16
+
+
+def test_structures_of_signatures_versions_and_callouts_have_their_sizes() -> None:
+    data = _machine.WINTRUST_DATA
+    offsets = (data.dwUIChoice.offset, data.dwUnionChoice.offset, data.pFile.offset, data.dwStateAction.offset)
+    assert offsets == (24, 32, 40, 48)
+    assert (ctypes.sizeof(data), ctypes.sizeof(_machine.WINTRUST_FILE_INFO)) == (88, 32)
+    assert ctypes.sizeof(_ntdll.RTL_OSVERSIONINFOEXW) == 284
+    assert ctypes.sizeof(_ntdll.SYSTEM_CODEINTEGRITY_INFORMATION) == 8
+    callout = wfp_objects.FWPM_CALLOUT0
+    assert (ctypes.sizeof(callout), callout.applicableLayer.offset, callout.calloutId.offset) == (88, 64, 80)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +62,15 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
         ("WSAGetLastError", 0), ("FwpmEngineOpen0", 5), ("FwpmEngineClose0", 1), ("FwpmTransactionBegin0", 2),
         ("FwpmTransactionCommit0", 1), ("FwpmTransactionAbort0", 1), ("FwpmFilterAdd0", 4),
         ("FwpmFilterDeleteById0", 2), ("GetFinalPathNameByHandleW", 4), ("QueryDosDeviceW", 3), ("GetLogicalDrives", 0),
-        ("LCMapStringEx", 9),
+        ("LCMapStringEx", 9), ("ChangeServiceConfig2W", 3), ("EnumServicesStatusExW", 10),
+        ("StartServiceCtrlDispatcherW", 1), ("RegisterServiceCtrlHandlerExW", 3), ("SetServiceStatus", 2),
+        ("FwpmProviderGetByKey0", 3), ("FwpmSubLayerGetByKey0", 3), ("FwpmCalloutGetByKey0", 3),
+        ("FwpmFreeMemory0", 1), ("FwpmCalloutCreateEnumHandle0", 3), ("FwpmCalloutEnum0", 5),
+        ("FwpmCalloutDestroyEnumHandle0", 2), ("NtQuerySystemInformation", 4), ("RtlGetVersion", 1),
+        ("RegGetValueW", 7), ("RegOpenKeyExW", 5), ("RegEnumKeyExW", 8), ("RegCloseKey", 1), ("OpenProcessToken", 3),
+        ("GetTokenInformation", 5), ("IsWow64Process2", 3), ("GetCurrentProcess", 0), ("OpenProcess", 3),
+        ("GetProcessTimes", 5), ("CreateMutexW", 3), ("WaitForSingleObject", 2), ("ReleaseMutex", 1),
+        ("MoveFileExW", 3), ("GetExtendedTcpTable", 6), ("WinVerifyTrust", 3),
     ],
 )  # fmt: skip
 def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
@@ -55,7 +80,7 @@ def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
 
 
 def test_every_function_is_counted_above() -> None:
-    assert len(FUNCTIONS) == 26
+    assert len(FUNCTIONS) == 56
 
 
 def test_handles_and_sockets_are_as_wide_as_pointers() -> None:

@@ -23,3 +23,26 @@ FwpmFilterAdd0 = Function("fwpuclnt", "FwpmFilterAdd0", DWORD, HANDLE, POINTER, 
 """engine, FWPM_FILTER0*, security descriptor, UINT64* id"""
 
 FwpmFilterDeleteById0 = Function("fwpuclnt", "FwpmFilterDeleteById0", DWORD, HANDLE, UINT64, check=zero)
+
+FwpmProviderGetByKey0 = Function("fwpuclnt", "FwpmProviderGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID* key, FWPM_PROVIDER0** found"""
+
+FwpmSubLayerGetByKey0 = Function("fwpuclnt", "FwpmSubLayerGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID* key, FWPM_SUBLAYER0** found"""
+
+FwpmCalloutGetByKey0 = Function("fwpuclnt", "FwpmCalloutGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID* key, FWPM_CALLOUT0** found"""
+
+FwpmFreeMemory0 = Function("fwpuclnt", "FwpmFreeMemory0", None, POINTER)
+"""address of the pointer that the engine returned"""
+
+FwpmCalloutCreateEnumHandle0 = Function(
+    "fwpuclnt", "FwpmCalloutCreateEnumHandle0", DWORD, HANDLE, POINTER, POINTER, check=zero
+)
+"""engine, template (NULL: all), HANDLE* enumeration"""
+
+FwpmCalloutEnum0 = Function("fwpuclnt", "FwpmCalloutEnum0", DWORD, HANDLE, HANDLE, DWORD, POINTER, POINTER, check=zero)
+"""engine, enumeration, wanted, FWPM_CALLOUT0*** entries, UINT32* returned"""
+
+FwpmCalloutDestroyEnumHandle0 = Function("fwpuclnt", "FwpmCalloutDestroyEnumHandle0", DWORD, HANDLE, HANDLE, check=zero)
+"""engine, enumeration"""
