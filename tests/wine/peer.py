@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ctypes
 import importlib
+import io
 import os
 import pickle
 import queue
@@ -21,11 +23,18 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from pointsman.cli.main import main as main_of_product
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.policy.load import parse_policy
 from pointsman.server.limits import Counters
+from pointsman.system.windows._advapi32 import (
+    SC_MANAGER_CONNECT,
+    SERVICE_QUERY_STATUS,
+    OpenSCManagerW,
+    OpenServiceW,
+)
 from pointsman.system.windows._kernel32 import GENERIC_READ, OPEN_EXISTING, CreateFileW
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
 from pointsman.system.windows.driver import WindowsDriver
@@ -125,7 +134,28 @@ class Peer:
         CloseHandle(process)
         self._held = held.value
 
+    # ---- commands ----
+
+    def command(self, arguments: list[str]) -> tuple[int, str, str]:
+        """A command of the product as `python -m pointsman` runs it, in this process.  Exit status, output, errors."""
+        out, err = io.StringIO(), io.StringIO()
+        before = sys.argv
+        sys.argv = ["pointsman", *arguments]
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                main_of_product()
+            status = 0
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        finally:
+            sys.argv = before
+        return status, out.getvalue(), err.getvalue()
+
     # ---- services ----
+
+    def hold_service(self, name: str) -> None:
+        """Have the service open, as services.msc would, until this process ends."""
+        OpenServiceW(OpenSCManagerW(None, None, SC_MANAGER_CONNECT), name, SERVICE_QUERY_STATUS)
 
     def install(self, service: DriverService) -> bool:
         with ServiceManager(create=True) as manager:
