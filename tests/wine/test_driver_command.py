@@ -1,4 +1,4 @@
-"""`pointsman driver`, run by the Windows Python against Wine's service manager: whole ways, repeats, and half states."""
+"""`pointsman driver`, run by the Windows Python against Wine's service manager: whole ways, repeats, half states."""
 
 from __future__ import annotations
 

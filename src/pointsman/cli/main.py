@@ -18,6 +18,7 @@ from pointsman.cli.driver import driver
 from pointsman.cli.lab import lab
 from pointsman.cli.policy import policy
 from pointsman.cli.run import run
+from pointsman.cli.service import service
 from pointsman.cli.why import why
 from pointsman.errors import Exit, PointsmanError
 
@@ -39,6 +40,7 @@ cli.add_command(run)
 cli.add_command(policy)
 cli.add_command(why)
 cli.add_command(driver)
+cli.add_command(service)
 
 
 def main() -> None:

@@ -43,6 +43,8 @@ ADVICE: dict[int, tuple[str, str]] = {
     1058: ("the service is disabled, or is about to be deleted", _CLOSE),
     1060: ("there is no such service", "install it: pointsman driver install, pointsman service install"),
     1062: ("it does not run", "nothing is to be done"),
+    1066: ("the service stopped by itself", "see its log, %ProgramData%\\Pointsman\\service.log"),
+    1067: ("its process ended unexpectedly", "see its log, %ProgramData%\\Pointsman\\service.log"),
     1068: ("a service that it depends on did not start: the Base Filtering Engine", _BFE),
     1072: ("the service is marked for deletion", _CLOSE),
     1073: ("a service of that name exists", "nothing is to be done"),
