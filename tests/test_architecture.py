@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "server": {"engine", "policy", "authority", "wire", "system", "errors"},
     "control": {"server", "engine", "policy", "authority", "wire", "system", "errors"},
     "operate": {"system", "wire", "errors"},
-    "doctor": {"operate", "system", "wire", "errors"},
+    "doctor": {"operate", "authority", "system", "wire", "errors"},
     "lab": {"control", "engine", "policy", "authority", "wire", "system", "errors"},
     "demo": {"lab", "control", "engine", "policy", "authority", "wire", "errors"},
     "cli": {

@@ -14,11 +14,13 @@ import click
 
 from pointsman import __version__
 from pointsman.cli.demo import demo
+from pointsman.cli.doctor import doctor
 from pointsman.cli.driver import driver
 from pointsman.cli.lab import lab
 from pointsman.cli.policy import policy
 from pointsman.cli.run import run
 from pointsman.cli.service import service
+from pointsman.cli.uninstall import uninstall
 from pointsman.cli.why import why
 from pointsman.errors import Exit, PointsmanError
 
@@ -41,6 +43,8 @@ cli.add_command(policy)
 cli.add_command(why)
 cli.add_command(driver)
 cli.add_command(service)
+cli.add_command(doctor)
+cli.add_command(uninstall)
 
 
 def main() -> None:
