@@ -11,7 +11,7 @@ import click
 from pointsman.cli import options, output
 from pointsman.cli.run import choose_host, choose_system, default_ca_dir
 from pointsman.doctor.checks import CHECKS
-from pointsman.doctor.examination import Result, examine
+from pointsman.doctor.examination import NO_WINDOWS, Result, examine
 from pointsman.doctor.finding import Outcome
 from pointsman.doctor.report import write_report
 from pointsman.doctor.scene import Scene
@@ -37,7 +37,11 @@ def doctor(report: Path | None, ca_dir: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({"checks": [result.as_json() for result in results]}))
     else:
         for result in results:
-            click.echo("\n".join(result.lines()))
+            if result.finding.seen != NO_WINDOWS:
+                click.echo("\n".join(result.lines()))
+        without = [result.check.id for result in results if result.finding.seen == NO_WINDOWS]
+        if without:
+            click.echo(f"skipped {' '.join(without)}: {NO_WINDOWS}")
         click.echo(summary(results))
     if report is not None:
         write_report(report, results, scene)

@@ -14,6 +14,8 @@ from pointsman.doctor.finding import Finding, Outcome, fail, skipped
 from pointsman.doctor.scene import Scene
 from pointsman.errors import PointsmanError
 
+NO_WINDOWS = "there is no Windows to look at here"
+
 
 class Need(Flag):
     NOTHING = 0
@@ -53,7 +55,7 @@ def examine(checks: Iterable[Check], scene: Scene) -> list[Result]:
 
 def _look(check: Check, scene: Scene) -> Finding:
     if Need.WINDOWS in check.needs and scene.maybe_host is None:
-        return skipped("there is no Windows to look at here")
+        return skipped(NO_WINDOWS)
     if Need.DRIVER in check.needs and isinstance(scene.status, str):
         return skipped(f"the driver does not answer ({scene.status})")
     try:

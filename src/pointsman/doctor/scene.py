@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
-from pointsman.doctor.canary import Canary
+from pointsman.doctor.canary import Canary, Sighting
 from pointsman.errors import PointsmanError
 from pointsman.operate.driver_control import SERVICE
 from pointsman.operate.driver_state import DriverState, driver_state
@@ -31,6 +32,7 @@ class Scene:
         self.open_driver = open_driver
         self.ca_dir = ca_dir
         self.canary = canary or Canary(open_driver)
+        self._sightings: dict[tuple[int, IPv4Address | IPv6Address, int], Sighting] = {}
 
     @property
     def host(self) -> Host:
@@ -60,6 +62,13 @@ class Scene:
         """For checks that need the driver."""
         assert not isinstance(self.status, str), "the check does not say that it needs the driver"
         return self.status
+
+    def sighting(self, protocol: int, address: IPv4Address | IPv6Address, port: int) -> Sighting:
+        """Of a canary to that destination, sent once.  Raises what `Canary.send` raises."""
+        key = (protocol, address, port)
+        if key not in self._sightings:
+            self._sightings[key] = self.canary.send(*key)
+        return self._sightings[key]
 
     def service(self, name: str) -> ServiceStatus | None:
         with self.host.services() as services:

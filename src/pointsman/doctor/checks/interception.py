@@ -27,7 +27,7 @@ def look_block(scene: Scene) -> Finding:
     if not scene.live.active_registration:
         return skipped("no proxy is active (R1)")
     try:
-        sighting = scene.canary.send(UDP, TARGET_V4, HTTPS)
+        sighting = scene.sighting(UDP, TARGET_V4, HTTPS)
     except (OSError, DriverError) as error:
         return skipped(f"the canary could not fly: {error}")
     if sighting.verdict() is not Verdict.BLOCK:
@@ -45,7 +45,7 @@ def look_loop(scene: Scene) -> Finding:
     if not scene.live.active_registration:
         return skipped("no proxy is active (R1)")
     try:
-        sighting = scene.canary.send(TCP, TARGET_V4, HTTP)
+        sighting = scene.sighting(TCP, TARGET_V4, HTTP)
     except (OSError, DriverError) as error:
         return skipped(f"the canary could not fly: {error}")
     proxies = {item.pid for item in sighting.after.registrations}
@@ -65,7 +65,7 @@ def _redirected(scene: Scene, target: IPv4Address | IPv6Address) -> Finding:
     if not scene.live.active_registration:
         return skipped("no proxy is active (R1)")
     try:
-        sighting = scene.canary.send(TCP, target, HTTP)
+        sighting = scene.sighting(TCP, target, HTTP)
     except (OSError, DriverError) as error:
         return skipped(f"the canary could not fly: {error}")
     match sighting.verdict():
