@@ -1,4 +1,4 @@
-"""`DriverControl` on a double of Windows: what Wine cannot be made to do, and every fault leaves things as they were."""
+"""`DriverControl` on a double of Windows: what Wine cannot be made to do; every fault leaves things as they were."""
 
 from __future__ import annotations
 
