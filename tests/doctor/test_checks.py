@@ -26,6 +26,7 @@ from .conftest import PROXY, V4, V6, Patient
 
 OK, WARN, FAIL, SKIPPED = Outcome.OK, Outcome.WARN, Outcome.FAIL, Outcome.SKIPPED
 CONTROL = r"SYSTEM\CurrentControlSet\Control"
+TCPIP = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters"
 INTERNET = r"SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings"
 
 
@@ -180,7 +181,7 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
                             p.host.set_value(INTERNET, "ProxyServer", "127.0.0.1:4433"))),
     ("N1", OK, lambda p: (p.host.set_value(INTERNET, "ProxyEnable", 1),
                           p.host.set_value(INTERNET, "ProxyServer", "proxy.example:8080"))),
-    ("N2", WARN, lambda p: p.host.set_value(r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters", "MaxUserPort", 5000)),
+    ("N2", WARN, lambda p: p.host.set_value(TCPIP, "MaxUserPort", 5000)),
     ("L1", WARN, lambda p: p.entry(PROXY_SERVICE, state=ServiceState.STOPPED)),
     ("L1", FAIL, lambda p: p.entry(PROXY_SERVICE, state=ServiceState.STOPPED, exit_code=1066)),
     ("L1", FAIL, lambda p: p.entry(PROXY_SERVICE, pid=1)),

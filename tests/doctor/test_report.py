@@ -67,7 +67,7 @@ def test_what_helps_is_kept(line: str) -> None:
 def test_the_report_holds_findings_counters_and_the_end_of_the_log(patient: Patient, tmp_path: Path) -> None:
     log = log_path(patient.host)
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("2026-01-01 ready\n" + "\n".join(PLANTED) + "\nlast line\n")
+    log.write_text("2026-01-01 ready\n" + "\n\n".join(PLANTED) + "\n\nlast line\n")
     patient.driver.counters[1] = 41
     scene = patient.scene()
     file = tmp_path / "report.txt"

@@ -47,7 +47,8 @@ def test_a_machine_without_a_driver(machine: Machine, service: DriverService) ->
     assert checks["D5"]["do"] == "pointsman driver install"
     assert "go direct" in checks["D10"]["effect"]
     assert outcomes(checks, "D1", "D7", "D11", "R1", "R5") == ["skipped"] * 5
-    assert outcomes(checks, "P1", "P3", "S3", "W2", "W7", "N2") == ["ok"] * 6
+    assert outcomes(checks, "P3", "S3", "W2", "W7", "N2") == ["ok"] * 5
+    assert checks["P1"]["seen"] == "Windows 6.1 build 7601, client; the driver needs build 17763"  # what Wine plays
     assert not [check for check in checks.values() if "broke" in check["seen"]]
 
 
@@ -67,11 +68,11 @@ def test_a_proxy_that_is_registered_owns_its_ports(machine: Machine, installed: 
     assert machine.command("service", "install").returncode == 0
     assert machine.command("service", "start").returncode == 0
 
-    checks = examined(machine, status=Exit.FAILED)
+    # No canary: Wine's sockets do not pass the simulated WFP, and would go out to the network.
+    checks = examined(machine, "--no-canary", status=Exit.FAILED)
+    print(checks["R4"])
 
     assert outcomes(checks, "R1", "R2", "R4", "L1", "L3") == ["ok"] * 5, checks
-    # Wine's sockets do not pass the simulated WFP: no filter sees the canary, and that is what is said.
-    assert "no filter of ours saw" in checks["R5"]["seen"]
     assert not [check for check in checks.values() if "broke" in check["seen"]]
 
 

@@ -9,7 +9,7 @@ import re
 
 LEFT_OUT = "[left out]"
 _RULES = (
-    (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(-----END [^-]*PRIVATE KEY-----|\Z)", re.S), LEFT_OUT),
+    (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(-----END [^-]*PRIVATE KEY-----|\n\s*\n|\Z)", re.S), LEFT_OUT),
     (re.compile(r"(?im)^(.*?\b(?:proxy-)?authorization\b\W{1,4}).*$"), rf"\1{LEFT_OUT}"),
     (re.compile(r"(?im)^(.*?\b(?:set-)?cookie\b\W{1,4}).*$"), rf"\1{LEFT_OUT}"),
     (re.compile(r"(?i)\b(bearer|basic|negotiate|digest)\s+[A-Za-z0-9+/_.=~-]{6,}"), rf"\1 {LEFT_OUT}"),

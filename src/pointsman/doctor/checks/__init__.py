@@ -36,6 +36,9 @@ from pointsman.doctor.checks import (
     windows_build,
 )
 
+CANARIES = (interception.CANARY_V4, interception.CANARY_V6, interception.BLOCK, interception.LOOP)
+"""Those that send something."""
+
 CHECKS = (
     windows_build.CHECK, processor.CHECK, elevation.CHECK, restart_pending.CHECK, crash_dumps.CHECK,
     secure_boot.CHECK, test_signing.CHECK, integrity_enforced.CHECK, memory_integrity.CHECK, memory_integrity.WHQL_ONLY,
@@ -48,5 +51,5 @@ CHECKS = (
     authority.VALID, authority.KEY, authority.TRUSTED,
     foreign.DRIVERS_RUNNING, foreign.REDIRECTORS, network.SYSTEM_PROXY, network.PORTS,
     proxy_service.CHECK, proxy_service.LOG,
-    interception.CANARY_V4, interception.CANARY_V6, interception.BLOCK, interception.LOOP,
+    *CANARIES,
 )  # fmt: skip
