@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from pointsman.authority.issue import issue_root
 from pointsman.doctor.checks import CHECKS
 from pointsman.doctor.examination import Check, Need, examine
 from pointsman.doctor.finding import Finding, Outcome
@@ -164,6 +168,7 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("R4", FAIL, lambda p: setattr(p.host, "sockets", [Listener(*V4, PROXY)])),
     ("R4", FAIL, lambda p: setattr(p.host, "sockets", [Listener(*V4, 1), Listener(*V6, PROXY)])),
     ("R4", SKIPPED, lambda p: setattr(p.host, "sockets", None)),
+    ("R4", SKIPPED, lambda p: setattr(p.host, "sockets", [Listener(*V4, 0), Listener(*V6, 0)])),
     ("R4", SKIPPED, register_nobody),
     ("T1", WARN, lambda p: p.host.values.clear()),
     ("T1", FAIL, lambda p: p.host.set_value(
@@ -224,6 +229,18 @@ def test_one_thing_wrong(patient: Patient, id_: str, outcome: Outcome, spoil: Ca
 def test_every_check_has_a_case_besides_health() -> None:
     always_told = {"D4"}  # its facts have a test of their own (tests/operate/test_image.py)
     assert {check.id for check in CHECKS} - {id_ for id_, _, _ in CASES} == always_told
+
+
+@pytest.mark.parametrize(
+    ("age", "outcome"), [(timedelta(days=-2), FAIL), (timedelta(days=1), OK), (timedelta(days=5 * 365 - 20), WARN),
+                         (timedelta(days=6 * 365), FAIL)],
+)  # fmt: skip
+def test_a_root_and_a_clock_that_do_not_agree(patient: Patient, age: timedelta, outcome: Outcome) -> None:
+    """What a clock that jumps does: the root is as old as the clock says."""
+    issued = issue_root(generate_private_key(SECP256R1()), now=datetime.now(UTC) - age, serial=7)
+    (patient.ca_dir / "root.pem").write_bytes(issued.certificate.public_bytes(Encoding.PEM))
+
+    assert patient.outcome("T2") is outcome
 
 
 def test_a_driver_file_with_bad_headers(patient: Patient) -> None:

@@ -27,6 +27,7 @@ ERROR_SERVICE_NOT_ACTIVE = 1062
 ERROR_SERVICE_EXISTS = 1073
 POLL = 0.25  # seconds between looks at a pending service
 STOP_TIMEOUT = 30.0  # seconds
+REMOVAL_TIMEOUT = 3.0  # seconds
 ERROR_INVALID_LEVEL = 124  # a level that this system does not know (Wine: 4 and 5)
 ERROR_SERVICE_REQUEST_TIMEOUT = 1053
 START_TIMEOUT = 60.0  # seconds that a program may take until it says that it runs
@@ -151,7 +152,18 @@ class ServiceManager:
                 api.DeleteService(it)
         except _AsGoodAsDoneError:
             return False
+        self._await_removal(name)
         return True
+
+    def _await_removal(self, name: str) -> None:
+        """A stopped service is gone once its process has ended and nobody holds it; who holds it may take for ever."""
+        waited = 0.0
+        while waited < REMOVAL_TIMEOUT:
+            status = self.query(name)
+            if status is None or status.state != ServiceState.STOPPED:
+                return
+            self._sleep(POLL)
+            waited += POLL
 
     def query(self, name: str) -> ServiceStatus | None:
         """None if there is no such service."""
