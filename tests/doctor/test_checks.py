@@ -99,6 +99,19 @@ def register_nobody(patient: Patient) -> None:
     patient.driver.registrations, patient.driver.active = [], 0
 
 
+def both(*spoils: Callable[[Patient], object]) -> Callable[[Patient], None]:
+    def spoil(patient: Patient) -> None:
+        for each in spoils:
+            each(patient)
+
+    return spoil
+
+
+def system_proxy(patient: Patient, server: str) -> None:
+    patient.host.set_value(INTERNET, "ProxyEnable", 1)
+    patient.host.set_value(INTERNET, "ProxyServer", server)
+
+
 CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("P1", FAIL, lambda p: setattr(p.host, "windows", WindowsBuild(10, 0, 17134, server=False))),
     ("P2", FAIL, lambda p: setattr(p.host, "native_machine", 0xAA64)),
@@ -121,8 +134,8 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("D2", FAIL, change_image),
     ("D2", SKIPPED, lambda p: image_of(p).unlink()),
     ("D3", WARN, lambda p: p.host.signatures.update({"pointsman.sys": TRUST_E_NOSIGNATURE})),
-    ("D3", FAIL, lambda p: (p.host.signatures.update({"pointsman.sys": CERT_E_UNTRUSTEDROOT}), driver_stopped(p))),
-    ("D3", WARN, lambda p: (setattr(p.host, "windows", WindowsBuild(10, 0, 26100, server=True)), driver_stopped(p))),
+    ("D3", FAIL, both(lambda p: p.host.signatures.update({"pointsman.sys": CERT_E_UNTRUSTEDROOT}), driver_stopped)),
+    ("D3", WARN, both(lambda p: setattr(p.host, "windows", WindowsBuild(10, 0, 26100, server=True)), driver_stopped)),
     ("D5", FAIL, lambda p: p.host.service_manager.entries.pop(SERVICE)),
     ("D5", FAIL, lambda p: p.entry(SERVICE, start=StartType.DISABLED)),
     ("D5", FAIL, lambda p: p.entry(SERVICE, kernel_driver=False)),
@@ -156,7 +169,7 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("W4", FAIL, lambda p: without(p, "function")),
     ("W4", SKIPPED, lambda p: setattr(p.host, "wfp", OSError(5, "denied"))),
     ("W8", FAIL, driver_stopped),
-    ("W8", OK, lambda p: (driver_stopped(p), without(p, "provider"))),
+    ("W8", OK, both(driver_stopped, lambda p: without(p, "provider"))),
     ("R1", FAIL, register_nobody),
     ("R1", FAIL, lambda p: setattr(p.driver, "active", 0)),
     ("R1", FAIL, lambda p: p.host.processes.update({PROXY: 78})),
@@ -182,10 +195,8 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("W7c", WARN, redirector),
     ("W7c", OK, lambda p: redirector(p, guids.LAYER_AUTH_CONNECT_V4)),
     ("W7c", SKIPPED, lambda p: setattr(p.host, "wfp", OSError(5, "denied"))),
-    ("N1", WARN, lambda p: (p.host.set_value(INTERNET, "ProxyEnable", 1),
-                            p.host.set_value(INTERNET, "ProxyServer", "127.0.0.1:4433"))),
-    ("N1", OK, lambda p: (p.host.set_value(INTERNET, "ProxyEnable", 1),
-                          p.host.set_value(INTERNET, "ProxyServer", "proxy.example:8080"))),
+    ("N1", WARN, lambda p: system_proxy(p, "127.0.0.1:4433")),
+    ("N1", OK, lambda p: system_proxy(p, "proxy.example:8080")),
     ("N2", WARN, lambda p: p.host.set_value(TCPIP, "MaxUserPort", 5000)),
     ("L1", WARN, lambda p: p.entry(PROXY_SERVICE, state=ServiceState.STOPPED)),
     ("L1", FAIL, lambda p: p.entry(PROXY_SERVICE, state=ServiceState.STOPPED, exit_code=1066)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,8 +62,13 @@ def test_the_written_program_is_python_that_finds_the_package(machine: Machine) 
 def test_whoever_is_no_administrator_changes_nothing(machine: Machine) -> None:
     machine.host.elevated = False
 
-    for call in (lambda: service(machine).install(ServiceSettings(None, "ca")), service(machine).start,
-                 service(machine).stop, service(machine).uninstall):  # fmt: skip
+    calls: list[Callable[[], object]] = [
+        lambda: service(machine).install(ServiceSettings(None, "ca")),
+        service(machine).start,
+        service(machine).stop,
+        service(machine).uninstall,
+    ]
+    for call in calls:
         with pytest.raises(PointsmanError, match="needs an administrator"):
             call()
     assert not machine.host.program_files.exists()
@@ -107,9 +112,8 @@ class Control:
     def __init__(self) -> None:
         self.ran = 0
 
-    def running(self, on_stop: object) -> None:
+    def running(self, on_stop: Callable[[], None]) -> None:
         self.ran += 1
-        assert callable(on_stop)
         on_stop()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import logging.handlers
-import sys
 from pathlib import Path
 
 from pointsman.cli.run import choose_system
@@ -16,26 +15,20 @@ from pointsman.control.policy_file import default_policy, load_policy
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.settings import Settings
 from pointsman.errors import Exit, PointsmanError
-from pointsman.operate.proxy_service import SERVICE, ServiceSettings, decode_settings
+from pointsman.operate.proxy_service import ServiceSettings, decode_settings
 from pointsman.server.limits import Limits
 from pointsman.system.interface import System
-from pointsman.system.windows.service_host import ServiceControl, serve
+from pointsman.system.windows.service_host import ServiceControl
 
 LOG_SIZE = 4 << 20  # bytes, then it starts anew and one old one is kept
 DRAIN = 3.0  # seconds: a service that stops has five in all
 _log = logging.getLogger("pointsman.service")
 
 
-def main(settings_file: str, log_file: str) -> None:
-    """Called by the program that `service install` has written."""
+def main(settings_file: str, log_file: str, control: ServiceControl) -> int:
+    """Called by the program that `service install` has written, in the thread of its ServiceMain."""
     open_log(Path(log_file))
-
-    def body(control: ServiceControl) -> int:
-        return run(Path(settings_file), choose_system(), control)
-
-    if not serve(SERVICE, body) and sys.stderr is not None:
-        sys.stderr.write("this is started by Windows: pointsman service start\n")
-        sys.exit(Exit.USAGE)
+    return run(Path(settings_file), choose_system(), control)
 
 
 def open_log(path: Path) -> None:

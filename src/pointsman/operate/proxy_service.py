@@ -36,9 +36,17 @@ import sys
 
 sys.path[:0] = {paths!r}
 
-from pointsman.cli.service_program import main
+from pointsman.system.windows.service_host import serve
 
-main({settings!r}, {log!r})
+
+def body(control):
+    from pointsman.cli.service_program import main  # here: Windows waits 30 s for `serve`, and longer for the rest
+
+    return main({settings!r}, {log!r}, control)
+
+
+if not serve({name!r}, body):
+    sys.exit("this is started by Windows: pointsman service start")
 """
 MARKED_FOR_DELETE = 1072
 
@@ -90,7 +98,9 @@ class ProxyService:
         folder = service_folder(self._host)
         program = folder / "pointsman_service.py"
         settings_file = folder / "settings.json"
-        text = PROGRAM.format(paths=self._paths, settings=str(settings_file), log=str(log_path(self._host)))
+        text = PROGRAM.format(
+            paths=self._paths, settings=str(settings_file), log=str(log_path(self._host)), name=SERVICE
+        )
         command = f'"{self._interpreter}" "{program}"'
         with self._host.exclusively(MUTEX), self._host.services(create=True) as services:
             wrote = _write(program, text)

@@ -11,7 +11,6 @@ import pytest
 
 from pointsman.system.services import ServiceState
 from pointsman.system.windows import _advapi32 as api
-from pointsman.system.windows import service_host
 from pointsman.system.windows._library import Win32Error
 from pointsman.system.windows.service_host import (
     CONTROL_INTERROGATE,
@@ -92,7 +91,7 @@ class Timers:
             def cancel(self) -> None:
                 timers.cancelled += 1
 
-        monkeypatch.setattr(service_host.threading, "Timer", Timer)
+        monkeypatch.setattr("pointsman.system.windows.service_host.threading.Timer", Timer)
 
 
 @pytest.fixture

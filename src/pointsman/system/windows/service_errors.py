@@ -37,7 +37,7 @@ ADVICE: dict[int, tuple[str, str]] = {
     654: ("an earlier copy of the driver has not unloaded", _RESTART),
     1051: ("other services that depend on it still run", "stop these services first"),
     1052: ("the service cannot take that request in its present state", _RESTART),
-    1053: ("the driver did not answer in time", "see the System event log, events 7000, 7009 and 7011"),
+    1053: ("it did not answer in time", "see the System event log, events 7000, 7009 and 7011"),
     1055: ("the service database is locked", "try again in a minute"),
     1056: ("it runs already", "nothing is to be done"),
     1058: ("the service is disabled, or is about to be deleted", _CLOSE),
