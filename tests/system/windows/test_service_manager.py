@@ -287,6 +287,9 @@ def test_drivers_that_run_are_listed_over_several_pages(advapi32: Advapi32, mana
     manager.start("three")
 
     assert manager.drivers() == ("one", "three")
+    advapi32.fail = {"EnumServicesStatusExW": 5}
+    with pytest.raises(PointsmanError, match="cannot list the drivers"):
+        manager.drivers()
     manager.close()
     assert advapi32.open == 0
 

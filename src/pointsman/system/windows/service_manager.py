@@ -179,15 +179,17 @@ class ServiceManager:
         """The names of all driver services that run."""
         buffer = ctypes.create_string_buffer(ENUMERATION_ROOM)
         needed, count, resume = DWORD(), DWORD(), DWORD()
+        names: list[str] = []
         try:
             manager = api.OpenSCManagerW(None, None, api.SC_MANAGER_ENUMERATE_SERVICE)
-            names: list[str] = []
-            more = True
-            while more:
-                more = _enumerate(manager, buffer, needed, count, resume)
-                entries: Any = (api.ENUM_SERVICE_STATUS_PROCESSW * count.value).from_buffer(buffer)
-                names += [entry.lpServiceName for entry in entries]
-            api.CloseServiceHandle(manager)
+            try:
+                more = True
+                while more:
+                    more = _enumerate(manager, buffer, needed, count, resume)
+                    entries: Any = (api.ENUM_SERVICE_STATUS_PROCESSW * count.value).from_buffer(buffer)
+                    names += [entry.lpServiceName for entry in entries]
+            finally:
+                api.CloseServiceHandle(manager)
         except Win32Error as error:
             raise service_error("cannot list the drivers", error.code) from error
         return tuple(names)
