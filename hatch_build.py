@@ -43,7 +43,7 @@ class NativeHook(BuildHookInterface):  # type: ignore[type-arg]
     def _driver(self, architecture: str) -> dict[str, str]:
         self._native("driver")
         built, package = Path(self.root) / "build/driver" / architecture, Path(self.root) / "driver/package"
-        folder = "pointsman/operate/_driver"
+        folder = f"pointsman/system/windows/_native/{architecture}"
         return {
             str(built / "pointsman.sys"): f"{folder}/pointsman.sys",
             str(built / "pointsman.pdb"): f"{folder}/pointsman.pdb",

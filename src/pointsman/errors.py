@@ -23,6 +23,8 @@ class Exit(IntEnum):
     BAD_FILE = 8  # a file other than a policy cannot be read or written
     TAKEOVER = 9  # a new instance did not prove itself; the old one serves on
     NO_PROXY = 10  # no running proxy answers
+    NOT_ELEVATED = 11  # an administrator may do it, this console may not
+    RESTART_NEEDED = 12  # done as far as it goes; Windows must be restarted for the rest
     INTERNAL = 70  # a bug of ours; EX_SOFTWARE of sysexits.h
     NOT_EXECUTABLE = 126  # as the shell has it
     NOT_FOUND = 127

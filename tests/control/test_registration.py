@@ -43,7 +43,7 @@ def test_a_driver_of_another_version_is_left_alone() -> None:
         "pointsman: cannot configure the driver: it speaks another version  [PM203]",
         "  seen:    driver ABI 2 (pointsman.sys 0.1.0); this proxy needs ABI 1",
         "  effect:  nothing is intercepted; connections go direct (fail open)",
-        "  do:      restart Windows to load the installed driver, then `pointsman doctor driver`",
+        "  do:      restart Windows to load the installed driver, then `pointsman doctor`",
     ]
     assert system.driver.calls == [Ioctl.QUERY_VERSION]
     assert system.driver.closed

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DRIVER = "pointsman/operate/_driver/"
-MACHINES = {"win_amd64": 0x8664, "win_arm64": 0xAA64}
+NATIVE = "pointsman/system/windows/_native/"
+MACHINES = {"win_amd64": ("x64", 0x8664), "win_arm64": ("arm64", 0xAA64)}
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="wheels are made on Linux"),
@@ -39,22 +39,22 @@ def test_there_is_one_for_each_platform(wheels: dict[str, zipfile.ZipFile]) -> N
 def test_a_wheel_for_windows_has_the_driver_of_its_architecture_and_no_other_binary(
     wheels: dict[str, zipfile.ZipFile],
 ) -> None:
-    for tag, machine in MACHINES.items():
-        wheel = wheels[tag]
-        driver = wheel.read(DRIVER + "pointsman.sys")
+    for tag, (architecture, machine) in MACHINES.items():
+        wheel, folder = wheels[tag], f"{NATIVE}{architecture}/"
+        driver = wheel.read(folder + "pointsman.sys")
         at = struct.unpack_from("<I", driver, 0x3C)[0]
         assert struct.unpack_from("<4sH", driver, at) == (b"PE\0\0", machine)
-        assert wheel.read(DRIVER + "pointsman.pdb").startswith(b"Microsoft C/C++ MSF 7.00")
-        assert b"[Version]" in wheel.read(DRIVER + "pointsman.inf")
+        assert wheel.read(folder + "pointsman.pdb").startswith(b"Microsoft C/C++ MSF 7.00")
+        assert b"[Version]" in wheel.read(folder + "pointsman.inf")
         binaries = [name for name in wheel.namelist() if name.endswith((".sys", ".so", ".dll", ".pyd"))]
-        assert binaries == [DRIVER + "pointsman.sys"]
+        assert binaries == [folder + "pointsman.sys"]
 
 
 def test_the_wheel_for_linux_has_the_library_of_the_lab_and_no_driver(wheels: dict[str, zipfile.ZipFile]) -> None:
     [wheel] = [wheel for tag, wheel in wheels.items() if tag.startswith("manylinux")]
 
     assert wheel.read("pointsman/lab/_native/libpointsman_lab.so").startswith(b"\x7fELF")
-    assert not [name for name in wheel.namelist() if name.startswith(DRIVER)]
+    assert not [name for name in wheel.namelist() if name.startswith(NATIVE)]
 
 
 def test_every_module_of_the_product_is_in_every_wheel_and_the_record_is_true(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pointsman.operate.proxy_service import SERVICE as PROXY_SERVICE
 from pointsman.system.windows.service_manager import DriverService
 
 from .machine import DRIVER, SIMULATOR, UNLOADED, Machine, Process, RemoteError, prepare
@@ -24,7 +25,10 @@ def machine() -> Iterator[Machine]:
         machine = Machine(**folders)
         try:
             operator = machine.operator
-            operator.call("delete", DRIVER)
+            for leftover in (PROXY_SERVICE, DRIVER):  # of a run that was killed
+                if operator.call("query", leftover) is not None:
+                    operator.call("stop", leftover)
+                    operator.call("delete", leftover)
             operator.call("delete", SIMULATOR)
             operator.call("install", DriverService(SIMULATOR, IMAGES + "fwpkclnt.sys", "simwfp"))
             operator.call("start", SIMULATOR)

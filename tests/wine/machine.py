@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WINE = "/usr/lib/wine/wine64" if Path("/usr/lib/wine/wine64").exists() else "wine"
@@ -140,6 +140,28 @@ class Machine:
         self._busy.append(process)
         return process
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of the product, in the operator's process: its start alone takes seconds under Wine."""
+        return subprocess.CompletedProcess(arguments, *self.operator.call("command", list(arguments)))
+
+    def pointsman(self, *arguments: str, timeout: float = ANSWER) -> subprocess.CompletedProcess[str]:
+        """A command of the product, in a Windows process of its own, run to its end.
+
+        Processes of Wine that it brings to life inherit its pipes, so their end is not the end of the command: what
+        it has said (less than a pipe holds) is there when it has ended.
+        """
+        with subprocess.Popen(
+            [WINE, str(self.python / "python.exe"), "-m", "pointsman", *arguments],
+            env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=self.python,
+        ) as process:  # fmt: skip
+            try:
+                status = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            return subprocess.CompletedProcess(arguments, status, *map(_said, (process.stdout, process.stderr)))
+
     def simulate(self, code: int, request: bytes = b"", reply_size: int = 0) -> bytes:
         reply = self.operator.call("simulator", code, request, reply_size)
         assert isinstance(reply, bytes)
@@ -186,6 +208,13 @@ class Machine:
 
     def _wineserver(self, option: str) -> None:
         subprocess.run(["wineserver", option], env=self.environment, check=False, timeout=ANSWER)
+
+
+def _said(pipe: IO[bytes] | None) -> str:
+    """What is in a pipe now."""
+    assert pipe is not None
+    os.set_blocking(pipe.fileno(), False)
+    return (pipe.read() or b"").decode("utf-8", "replace").replace("\r\n", "\n")
 
 
 def prepare() -> dict[str, Path] | str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ctypes
 import importlib
 import io
@@ -20,18 +21,22 @@ import subprocess
 import sys
 import threading
 import traceback
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pointsman.cli.main import main as pointsman
+from pointsman.cli.main import main as main_of_product
 from pointsman.control.commands import ask
 from pointsman.control.proxy import Ready, run_proxy
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.policy.load import parse_policy
 from pointsman.server.limits import Counters
-from pointsman.system.windows._advapi32 import SERVICE_QUERY_STATUS
+from pointsman.system.windows._advapi32 import (
+    SC_MANAGER_CONNECT,
+    SERVICE_QUERY_STATUS,
+    OpenSCManagerW,
+    OpenServiceW,
+)
 from pointsman.system.windows._kernel32 import GENERIC_READ, OPEN_EXISTING, CreateFileW
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, Function, nonzero
 from pointsman.system.windows.driver import WindowsDriver
@@ -137,7 +142,28 @@ class Peer:
         CloseHandle(process)
         self._held = held.value
 
+    # ---- commands ----
+
+    def command(self, arguments: list[str]) -> tuple[int, str, str]:
+        """A command of the product as `python -m pointsman` runs it, in this process.  Exit status, output, errors."""
+        out, err = io.StringIO(), io.StringIO()
+        before = sys.argv
+        sys.argv = ["pointsman", *arguments]
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                main_of_product()
+            status = 0
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        finally:
+            sys.argv = before
+        return status, out.getvalue(), err.getvalue()
+
     # ---- services ----
+
+    def hold_service(self, name: str) -> None:
+        """Have the service open, as services.msc would, until this process ends."""
+        OpenServiceW(OpenSCManagerW(None, None, SC_MANAGER_CONNECT), name, SERVICE_QUERY_STATUS)
 
     def install(self, service: DriverService) -> bool:
         with ServiceManager(create=True) as manager:
@@ -238,18 +264,6 @@ class Peer:
         assert self._registration is not None, "the test has to open it first"
         with_device.control(abi.Ioctl.WITHDRAW, abi.registration_request(self._registration.number), 0)
         with_device.close()
-
-    def command(self, arguments: list[str]) -> tuple[int, str]:
-        """Run `pointsman` in this process: exit status, and all it printed."""
-        printed = io.StringIO()
-        sys.argv = ["pointsman", *arguments]
-        with redirect_stdout(printed), redirect_stderr(printed):
-            try:
-                pointsman()
-                status = 0
-            except SystemExit as end:
-                status = int(end.code or 0)
-        return status, printed.getvalue()
 
     def import_everything(self, names: list[str]) -> dict[str, str]:
         """What did not import, and why."""

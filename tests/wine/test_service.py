@@ -60,7 +60,7 @@ def test_an_existing_service_is_made_like_the_wanted_one(machine: Machine, servi
 def test_starting_what_does_not_exist_says_so(machine: Machine, service: DriverService, refused: Refused) -> None:
     error = refused(machine.operator, "start", "pointsman-of-nowhere")
 
-    assert error.name == "PointsmanError"
+    assert (error.name, error.facts["windows_code"]) == ("ServiceError", 1060)
     assert "Windows error 1060: there is no such service" in error.text
     assert "do:" in error.text
 

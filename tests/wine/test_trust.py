@@ -18,8 +18,8 @@ def test_the_key_is_wrapped_by_dpapi_and_the_root_comes_into_the_store_and_goes(
     directory = tmp_path / "ca"
 
     def pointsman(*arguments: str, status: int = 0) -> str:
-        ended, printed = machine.operator.call("command", ["ca", *arguments, "--ca", windows_path(directory)])
-        assert ended == status, printed
+        ended, printed, errors = machine.operator.call("command", ["ca", *arguments, "--ca", windows_path(directory)])
+        assert ended == status, errors
         return str(printed)
 
     def installed() -> list[bool]:
@@ -49,7 +49,7 @@ def test_a_key_that_was_wrapped_elsewhere_is_refused_without_a_word_of_it(machin
     key = directory / "root-key.pem"
     key.write_bytes(key.read_bytes()[:-40] + bytes(40))
 
-    status, printed = machine.operator.call("command", ["ca", "show", "--ca", windows_path(directory)])
+    status, _, printed = machine.operator.call("command", ["ca", "show", "--ca", windows_path(directory)])
 
     assert status == 8
     assert "CryptUnprotectData" in printed and "PM451" in printed

@@ -15,14 +15,18 @@ import click
 from pointsman import __version__
 from pointsman.cli.ca import ca
 from pointsman.cli.demo import demo
+from pointsman.cli.doctor import doctor
+from pointsman.cli.driver import driver
 from pointsman.cli.events import events
 from pointsman.cli.lab import lab
 from pointsman.cli.learned import learned
 from pointsman.cli.pause import pause, resume
 from pointsman.cli.policy import policy
 from pointsman.cli.run import run
+from pointsman.cli.service import service
 from pointsman.cli.status import status
 from pointsman.cli.trust import trust
+from pointsman.cli.uninstall import uninstall
 from pointsman.cli.why import why
 from pointsman.errors import Exit, PointsmanError
 
@@ -50,6 +54,10 @@ cli.add_command(pause)
 cli.add_command(resume)
 cli.add_command(events)
 cli.add_command(learned)
+cli.add_command(driver)
+cli.add_command(service)
+cli.add_command(doctor)
+cli.add_command(uninstall)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from pointsman.control.workers import Terms, Workers
 from pointsman.errors import Exit, PointsmanError
 from pointsman.server.limits import Limits
 from pointsman.server.listener import Listeners
+from pointsman.system.host import Host
 from pointsman.system.interface import Processes, System
 
 MAX_WORKERS = {"driver": 2, "netfilter": 64}
@@ -199,6 +200,22 @@ def choose_system(source: str = "driver") -> System:
         seen=f"{sys.platform}, outside a lab",
         effect="nothing is intercepted; connections go direct (fail open)",
         do="`pointsman lab -- COMMAND` starts a driver, a proxy and a program on Linux",
+        status=Exit.DRIVER_MISSING,
+    )
+
+
+def choose_host() -> Host:
+    """The machine that operations change.  Raises PointsmanError (PM213) where there is none to operate."""
+    if sys.platform == "win32":
+        from pointsman.system.windows.host import WindowsHost
+
+        return WindowsHost()
+    raise PointsmanError(
+        "this command manages a Windows machine",
+        code="PM213",
+        seen=f"{sys.platform}, which has no service manager and no driver of ours",
+        effect="nothing was changed",
+        do="run it on Windows; `pointsman lab -- COMMAND` shows the driver at work on Linux",
         status=Exit.DRIVER_MISSING,
     )
 

@@ -209,7 +209,7 @@ class Registration:
                 code="PM203",
                 seen=f"driver ABI {version.abi} (pointsman.sys {version.driver}); this proxy needs ABI {ABI_VERSION}",
                 effect="nothing is intercepted; connections go direct (fail open)",
-                do="restart Windows to load the installed driver, then `pointsman doctor driver`",
+                do="restart Windows to load the installed driver, then `pointsman doctor`",
                 status=Exit.DRIVER_VERSION,
             )
 
@@ -255,5 +255,5 @@ def _refused(seen: str) -> PointsmanError:
         code="PM204",
         seen=seen,
         effect="nothing is intercepted; connections go direct (fail open)",
-        do="see `pointsman doctor driver`",
+        do="see `pointsman doctor`",
     )

@@ -17,7 +17,17 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 from pointsman.system.interface import Answer, DriverError
-from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Flag, Ioctl
+from pointsman.wire.abi import (
+    ABI_VERSION,
+    COUNTER_COUNT,
+    EVENT_BATCH,
+    RULE_DEFAULT,
+    STATUS_SIZE,
+    Flag,
+    Ioctl,
+    RegistrationStatus,
+    State,
+)
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.process_facts import ProcessFacts
 from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
@@ -204,3 +214,51 @@ class FakeSystem:
 
     def image_path(self, app_id: bytes) -> str:
         return app_id.decode("utf-16-le", "replace").rstrip("\0")
+
+
+class StatusDriver:
+    """A driver that answers questions about itself as a test says, and has seen the events that a test puts there."""
+
+    def __init__(self) -> None:
+        self.abi = ABI_VERSION
+        self.version = 1 << 16  # 0.1.0
+        self.state = State.PROCESS_NOTIFY | State.REDIRECT_HANDLE | State.CALLOUTS | State.OBJECTS
+        self.statuses = [0, 0, 0, 0]
+        self.active = 0
+        self.registrations: list[RegistrationStatus] = []
+        self.counters = [0] * COUNTER_COUNT
+        self.events: list[bytes] = []
+        """Encoded, oldest first."""
+
+    def control(self, code: int, request: bytes, reply_size: int) -> bytes:
+        del reply_size  # all replies fit
+        match Ioctl(code):
+            case Ioctl.QUERY_VERSION:
+                return struct.pack("<IIII", 16, self.abi, self.version, 0)
+            case Ioctl.STATUS:
+                return self._status()
+            case Ioctl.READ_EVENTS:
+                (first,) = struct.unpack_from("<Q", request, 8)
+                batch = self.events[first : first + EVENT_BATCH]
+                data = b"".join(batch)
+                head = struct.pack("<IIQQII", 32 + len(data), ABI_VERSION, first + len(batch), 0, len(batch), 0)
+                return head + data
+            case call:
+                raise DriverError(call.name, INVALID_PARAMETER)
+
+    def _status(self) -> bytes:
+        encoded = bytearray(STATUS_SIZE)
+        struct.pack_into(
+            "<IIIIQQIIII", encoded, 0, STATUS_SIZE, ABI_VERSION, self.active, int(self.state), 1, len(self.events),
+            *self.statuses,
+        )  # fmt: skip
+        slot = struct.Struct("<IIQII24s16x")
+        for index, item in enumerate(self.registrations):
+            slot.pack_into(
+                encoded, 48 + index * slot.size, item.registration, item.pid, item.process_start, item.lease_ms,
+                item.lease_left_ms, item.endpoints.encode(),
+            )  # fmt: skip
+        struct.pack_into(f"<{COUNTER_COUNT}Q", encoded, STATUS_SIZE - 8 * COUNTER_COUNT, *self.counters)
+        return bytes(encoded)
+
+    def close(self) -> None: ...

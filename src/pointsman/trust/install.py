@@ -44,6 +44,12 @@ def remove_roots(ca_dir: Path, store: TrustStore) -> list[tuple[Issued, bool]]:
     return removed
 
 
+def is_installed(ca_dir: Path, store: TrustStore) -> bool:
+    """Is any root that was ever made here in the store?  Raises PointsmanError PM451, PM454."""
+    with _explained(store):
+        return any(store.has(root.sha1) for root in issued_roots(ca_dir))
+
+
 def some_store() -> TrustStore:
     """Raises PointsmanError PM453: there is none that we know."""
     store = trust_store()

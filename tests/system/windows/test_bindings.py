@@ -9,10 +9,15 @@ import pytest
 from pointsman.system.windows import (
     _advapi32,
     _advapi32_accounts,
+    _advapi32_security,
+    _crypt32,
     _fwpuclnt,
     _kernel32,
     _kernel32_processes,
+    _machine,
+    _ntdll,
     _ws2_32,
+    wfp_objects,
 )
 from pointsman.system.windows._library import (
     INVALID_HANDLE_VALUE,
@@ -24,12 +29,13 @@ from pointsman.system.windows._library import (
     zero,
 )
 
-FUNCTIONS = [
-    function
-    for module in (_advapi32, _advapi32_accounts, _fwpuclnt, _kernel32, _kernel32_processes, _ws2_32)
-    for function in vars(module).values()
-    if isinstance(function, Function)
-]
+MODULES = (
+    _advapi32, _advapi32_accounts, _advapi32_security, _crypt32, _fwpuclnt, _kernel32, _kernel32_processes, _machine,
+    _ntdll, _ws2_32,
+)  # fmt: skip
+FUNCTIONS = {
+    id(function): function for module in MODULES for function in vars(module).values() if isinstance(function, Function)
+}.values()
 
 
 def test_structures_have_the_layout_of_64_bit_windows() -> None:
@@ -43,28 +49,54 @@ def test_structures_have_the_layout_of_64_bit_windows() -> None:
     assert (config.lpDependencies.offset, config.lpDisplayName.offset) == (40, 56)
     basic = _kernel32_processes.PROCESS_BASIC_INFORMATION
     assert (ctypes.sizeof(basic), basic.InheritedFromUniqueProcessId.offset) == (48, 40)
-    service = _advapi32_accounts.ENUM_SERVICE_STATUS_PROCESSW
+    service = _advapi32.ENUM_SERVICE_STATUS_PROCESSW
     assert (ctypes.sizeof(service), service.ServiceStatusProcess.offset) == (56, 16)
     assert ctypes.sizeof(_advapi32_accounts.SID_AND_ATTRIBUTES) == 16
+    failures = _advapi32.SERVICE_FAILURE_ACTIONSW
+    assert (ctypes.sizeof(failures), failures.cActions.offset, failures.lpsaActions.offset) == (40, 24, 32)
+    assert ctypes.sizeof(_advapi32.SC_ACTION) == 8
+    entry = _advapi32.ENUM_SERVICE_STATUS_PROCESSW
+    assert (ctypes.sizeof(entry), entry.ServiceStatusProcess.offset) == (56, 16)
+    assert ctypes.sizeof(_advapi32.SERVICE_TABLE_ENTRYW) == 16
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("OpenSCManagerW", 3), ("CreateServiceW", 13), ("OpenServiceW", 3), ("StartServiceW", 3), ("ControlService", 3),
-        ("QueryServiceStatusEx", 5), ("QueryServiceConfigW", 4), ("ChangeServiceConfigW", 11), ("DeleteService", 1),
-        ("CloseServiceHandle", 1), ("CreateFileW", 7), ("DeviceIoControl", 8), ("CloseHandle", 1), ("WSAIoctl", 9),
-        ("WSAGetLastError", 0), ("FwpmEngineOpen0", 5), ("FwpmEngineClose0", 1), ("FwpmTransactionBegin0", 2),
-        ("FwpmTransactionCommit0", 1), ("FwpmTransactionAbort0", 1), ("FwpmFilterAdd0", 4),
-        ("FwpmFilterDeleteById0", 2), ("GetFinalPathNameByHandleW", 4), ("QueryDosDeviceW", 3), ("GetLogicalDrives", 0),
-        ("LCMapStringEx", 9), ("OpenProcess", 3), ("QueryFullProcessImageNameW", 4), ("GetProcessTimes", 5),
-        ("K32EnumProcesses", 3), ("GetSystemTimeAsFileTime", 1), ("NtQueryInformationProcess", 5),
-        ("OpenProcessToken", 3), ("GetTokenInformation", 5), ("LookupAccountSidW", 7),
-        ("LookupAccountNameW", 7), ("EnumServicesStatusExW", 10), ("FwpmFilterDeleteByKey0", 2),
-        ("FwpmFilterGetByKey0", 3), ("FwpmFreeMemory0", 1), ("FwpmProviderAdd0", 3), ("FwpmProviderDeleteByKey0", 2),
-        ("FwpmSubLayerAdd0", 3), ("FwpmSubLayerDeleteByKey0", 2),
-    ],
-)  # fmt: skip
+def test_structures_of_signatures_versions_and_callouts_have_their_sizes() -> None:
+    data = _machine.WINTRUST_DATA
+    offsets = (data.dwUIChoice.offset, data.dwUnionChoice.offset, data.pFile.offset, data.dwStateAction.offset)
+    assert offsets == (24, 32, 40, 48)
+    assert (ctypes.sizeof(data), ctypes.sizeof(_machine.WINTRUST_FILE_INFO)) == (88, 32)
+    assert ctypes.sizeof(_ntdll.RTL_OSVERSIONINFOEXW) == 284
+    assert ctypes.sizeof(_ntdll.SYSTEM_CODEINTEGRITY_INFORMATION) == 8
+    callout = wfp_objects.FWPM_CALLOUT0
+    assert (ctypes.sizeof(callout), callout.applicableLayer.offset, callout.calloutId.offset) == (88, 64, 80)
+
+
+ARGUMENTS = {
+    "OpenSCManagerW": 3, "CreateServiceW": 13, "OpenServiceW": 3, "StartServiceW": 3, "ControlService": 3,
+    "QueryServiceStatusEx": 5, "QueryServiceConfigW": 4, "ChangeServiceConfigW": 11, "DeleteService": 1,
+    "CloseServiceHandle": 1, "CreateFileW": 7, "DeviceIoControl": 8, "CloseHandle": 1, "WSAIoctl": 9,
+    "WSAGetLastError": 0, "FwpmEngineOpen0": 5, "FwpmEngineClose0": 1, "FwpmTransactionBegin0": 2,
+    "FwpmTransactionCommit0": 1, "FwpmTransactionAbort0": 1, "FwpmFilterAdd0": 4, "FwpmFilterDeleteById0": 2,
+    "GetFinalPathNameByHandleW": 4, "QueryDosDeviceW": 3, "GetLogicalDrives": 0, "LCMapStringEx": 9, "OpenProcess": 3,
+    "QueryFullProcessImageNameW": 4, "GetProcessTimes": 5, "K32EnumProcesses": 3, "GetSystemTimeAsFileTime": 1,
+    "NtQueryInformationProcess": 5, "OpenProcessToken": 3, "GetTokenInformation": 5, "LookupAccountSidW": 7,
+    "LookupAccountNameW": 7, "EnumServicesStatusExW": 10, "FwpmFilterDeleteByKey0": 2, "FwpmFilterGetByKey0": 3,
+    "FwpmFreeMemory0": 1, "FwpmProviderAdd0": 3, "FwpmProviderDeleteByKey0": 2, "FwpmSubLayerAdd0": 3,
+    "FwpmSubLayerDeleteByKey0": 2, "ChangeServiceConfig2W": 3, "StartServiceCtrlDispatcherW": 1,
+    "RegisterServiceCtrlHandlerExW": 3, "SetServiceStatus": 2, "FwpmProviderGetByKey0": 3, "FwpmSubLayerGetByKey0": 3,
+    "FwpmCalloutGetByKey0": 3, "FwpmCalloutCreateEnumHandle0": 3, "FwpmCalloutEnum0": 5,
+    "FwpmCalloutDestroyEnumHandle0": 2, "NtQuerySystemInformation": 4, "RtlGetVersion": 1, "RegGetValueW": 7,
+    "RegOpenKeyExW": 5, "RegEnumKeyExW": 8, "RegCloseKey": 1, "IsWow64Process2": 3, "GetCurrentProcess": 0,
+    "CreateMutexW": 3, "WaitForSingleObject": 2, "ReleaseMutex": 1, "MoveFileExW": 3, "GetExtendedTcpTable": 6,
+    "WinVerifyTrust": 3, "ConvertStringSecurityDescriptorToSecurityDescriptorW": 4, "GetSecurityDescriptorDacl": 4,
+    "SetNamedSecurityInfoW": 7, "CryptProtectData": 7, "CryptUnprotectData": 7, "LocalFree": 1, "CertOpenStore": 5,
+    "CertAddEncodedCertificateToStore": 6, "CertFindCertificateInStore": 6, "CertDeleteCertificateFromStore": 1,
+    "CertFreeCertificateContext": 1, "CertCloseStore": 2,
+}  # fmt: skip
+"""How many each function has, by its header."""
+
+
+@pytest.mark.parametrize(("name", "count"), ARGUMENTS.items())
 def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
     (function,) = [function for function in FUNCTIONS if function.name == name]
 
@@ -72,7 +104,7 @@ def test_functions_take_what_the_headers_say(name: str, count: int) -> None:
 
 
 def test_every_function_is_counted_above() -> None:
-    assert len(FUNCTIONS) == 44
+    assert {function.name for function in FUNCTIONS} == set(ARGUMENTS)
 
 
 def test_handles_and_sockets_are_as_wide_as_pointers() -> None:

@@ -110,7 +110,7 @@ def test_an_unknown_refusal_keeps_its_number(kernel32: Kernel32) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "seen", "do"),
     [
-        (2, "PM201", "no such device", "sc start pointsman"),
+        (2, "PM201", "no such device", "pointsman driver start"),
         (5, "PM202", "only SYSTEM and administrators may", "administrator"),
         (1117, "PM202", "Windows error 1117", "restart"),
     ],

@@ -48,6 +48,7 @@ class Windows:
                     monkeypatch.setattr(module, name, getattr(self, name))
         for module in (processes, accounts):
             monkeypatch.setattr(module, "CloseHandle", self.CloseHandle)
+        monkeypatch.setattr(_advapi32, "EnumServicesStatusExW", self.EnumServicesStatusExW)
         monkeypatch.setattr(_advapi32, "OpenSCManagerW", lambda *_: 7)
         monkeypatch.setattr(_advapi32, "CloseServiceHandle", lambda _: 1)
 
@@ -119,7 +120,7 @@ class Windows:
         _, _, _, _, buffer, _, _, count, resume, _ = arguments
         at = ctypes.cast(resume, ctypes.POINTER(ctypes.c_uint32))[0]
         some = self.services[at : at + self.batch]
-        entries = (accounts_api.ENUM_SERVICE_STATUS_PROCESSW * len(some)).from_buffer(buffer)
+        entries = (_advapi32.ENUM_SERVICE_STATUS_PROCESSW * len(some)).from_buffer(buffer)
         self.kept.append(entries)
         for entry, (name, pid) in zip(entries, some, strict=True):
             entry.lpServiceName = name

@@ -12,9 +12,21 @@ from pointsman.errors import PointsmanError
 from pointsman.system.windows import _advapi32 as api
 from pointsman.system.windows._library import Win32Error
 from pointsman.system.windows.service_errors import ADVICE, service_error
-from pointsman.system.windows.service_manager import POLL, DriverService, ServiceManager, ServiceState
+from pointsman.system.windows.service_manager import (
+    POLL,
+    DriverService,
+    ProgramService,
+    ServiceManager,
+    ServiceState,
+)
 
 SERVICE = DriverService("pointsman", r"C:\Program Files\Pointsman\pointsman.sys", "Pointsman driver")
+
+
+PROGRAM = ProgramService(
+    "PointsmanProxy", '"C:\\python.exe" "C:\\service.py"', "Pointsman proxy", "what it does",
+    dependencies=("BFE", "pointsman"),
+)  # fmt: skip
 
 
 @dataclass
@@ -35,6 +47,7 @@ class Advapi32:
         self.entries: dict[str, Entry] = {}
         self.fail: dict[str, int] = {}
         self.open = 0
+        self.configured: dict[int, object] = {}
         self.unload_takes = 0  # looks at the status
         self.accesses: list[int] = []
         for name in vars(api):
@@ -103,6 +116,38 @@ class Advapi32:
         config.dwServiceType = self.entries[name].kind
         self.path = ctypes.create_unicode_buffer(self.entries[name].path)  # lives on, as the buffer's strings do
         config.lpBinaryPathName = ctypes.cast(self.path, ctypes.c_wchar_p)
+        return 1
+
+    def ChangeServiceConfig2W(self, name: str, level: int, value: Any) -> int:
+        self._check("ChangeServiceConfig2W")
+        match level:
+            case api.SERVICE_CONFIG_FAILURE_ACTIONS:
+                actions = ctypes.cast(value, ctypes.POINTER(api.SERVICE_FAILURE_ACTIONSW))[0]
+                each = ctypes.cast(actions.lpsaActions, ctypes.POINTER(api.SC_ACTION))
+                told: object = (actions.dwResetPeriod, [(each[i].Type, each[i].Delay) for i in range(actions.cActions)])
+            case api.SERVICE_CONFIG_DESCRIPTION:
+                told = ctypes.cast(value, ctypes.POINTER(api.SERVICE_DESCRIPTIONW))[0].lpDescription
+            case _:
+                told = ctypes.cast(value, ctypes.POINTER(ctypes.c_uint32))[0]
+        self.configured[level] = told
+        return 1
+
+    def EnumServicesStatusExW(self, scm: str, level: int, types: int, states: int, buffer: Any, *rest: Any) -> int:
+        self._check("EnumServicesStatusExW")
+        assert (types, states) == (0x0B, 1)
+        _, _, count, resume, _ = rest
+        number = ctypes.cast(count, ctypes.POINTER(ctypes.c_uint32))
+        again = ctypes.cast(resume, ctypes.POINTER(ctypes.c_uint32))
+        names = [name for name, entry in self.entries.items() if entry.state == ServiceState.RUNNING]
+        first = again[0]
+        page = names[first : first + 1]  # one a call, as with a small buffer
+        entries = (api.ENUM_SERVICE_STATUS_PROCESSW * 1).from_buffer(buffer)
+        self.kept = [ctypes.create_unicode_buffer(name) for name in page]
+        for entry, text in zip(entries, self.kept, strict=False):
+            entry.lpServiceName = ctypes.cast(text, ctypes.c_wchar_p)
+        number[0], again[0] = len(page), first + len(page)
+        if first + len(page) < len(names):
+            raise Win32Error("EnumServicesStatusExW", 234)
         return 1
 
     def DeleteService(self, name: str) -> int:
@@ -207,6 +252,45 @@ def test_no_handle_is_left_after_success_and_after_failure(advapi32: Advapi32, m
     manager.close()
     manager.close()
 
+    assert advapi32.open == 0
+
+
+def test_a_program_is_restarted_when_it_fails_and_after_it_reports_a_failure(
+    advapi32: Advapi32, manager: ServiceManager
+) -> None:
+    assert manager.install(PROGRAM) is True
+
+    entry = advapi32.entries["PointsmanProxy"]
+    assert (entry.kind, entry.start, entry.group) == (0x10, 2, None)
+    assert entry.dependencies == "BFE\0pointsman\0\0"
+    assert advapi32.configured[api.SERVICE_CONFIG_FAILURE_ACTIONS] == (900, [(1, 5000), (1, 30000), (1, 600000)])
+    assert advapi32.configured[api.SERVICE_CONFIG_FAILURE_ACTIONS_FLAG] == 1
+    assert advapi32.configured[api.SERVICE_CONFIG_SERVICE_SID_INFO] == 1
+    assert advapi32.configured[api.SERVICE_CONFIG_DESCRIPTION] == "what it does"
+    assert manager.install(PROGRAM) is False
+
+
+def test_a_level_that_the_system_does_not_know_is_no_error_and_others_are(
+    advapi32: Advapi32, manager: ServiceManager
+) -> None:
+    advapi32.fail = {"ChangeServiceConfig2W": 124}
+    assert manager.install(PROGRAM) is True
+    advapi32.fail = {"ChangeServiceConfig2W": 5}
+    with pytest.raises(PointsmanError, match="cannot configure the service"):
+        manager.install(PROGRAM)
+
+
+def test_drivers_that_run_are_listed_over_several_pages(advapi32: Advapi32, manager: ServiceManager) -> None:
+    for name in ("one", "two", "three"):
+        manager.install(DriverService(name, "x.sys", name))
+    manager.start("one")
+    manager.start("three")
+
+    assert manager.drivers() == ("one", "three")
+    advapi32.fail = {"EnumServicesStatusExW": 5}
+    with pytest.raises(PointsmanError, match="cannot list the drivers"):
+        manager.drivers()
+    manager.close()
     assert advapi32.open == 0
 
 

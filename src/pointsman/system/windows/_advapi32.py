@@ -8,6 +8,7 @@ from pointsman.system.windows._library import BOOL, DWORD, HANDLE, POINTER, WIDE
 
 SC_MANAGER_CONNECT = 0x0001
 SC_MANAGER_CREATE_SERVICE = 0x0002
+SC_MANAGER_ENUMERATE_SERVICE = 0x0004
 SERVICE_QUERY_CONFIG = 0x0001
 SERVICE_CHANGE_CONFIG = 0x0002
 SERVICE_QUERY_STATUS = 0x0004
@@ -15,7 +16,19 @@ SERVICE_START = 0x0010
 SERVICE_STOP = 0x0020
 DELETE = 0x1_0000
 SERVICE_KERNEL_DRIVER = 1
+SERVICE_DRIVER = 0x0B
+SERVICE_WIN32 = 0x30
+SERVICE_WIN32_OWN_PROCESS = 0x10
 SERVICE_DEMAND_START = 3
+SERVICE_ACTIVE = 1
+SC_ENUM_PROCESS_INFO = 0
+SERVICE_CONFIG_DESCRIPTION = 1
+SERVICE_CONFIG_FAILURE_ACTIONS = 2
+SERVICE_CONFIG_FAILURE_ACTIONS_FLAG = 4
+SERVICE_CONFIG_SERVICE_SID_INFO = 5
+SERVICE_CONFIG_PRESHUTDOWN_INFO = 7
+SERVICE_SID_TYPE_UNRESTRICTED = 1
+SC_ACTION_RESTART = 1
 SERVICE_ERROR_NORMAL = 1
 SERVICE_NO_CHANGE = 0xFFFF_FFFF
 SERVICE_CONTROL_STOP = 1
@@ -52,6 +65,36 @@ class QUERY_SERVICE_CONFIGW(ctypes.Structure):
     ]
 
 
+class SERVICE_DESCRIPTIONW(ctypes.Structure):
+    _fields_ = [("lpDescription", WIDE)]
+
+
+class SC_ACTION(ctypes.Structure):
+    _fields_ = [("Type", DWORD), ("Delay", DWORD)]
+
+
+class SERVICE_FAILURE_ACTIONSW(ctypes.Structure):
+    _fields_ = [
+        ("dwResetPeriod", DWORD),
+        ("lpRebootMsg", WIDE),
+        ("lpCommand", WIDE),
+        ("cActions", DWORD),
+        ("lpsaActions", POINTER),
+    ]
+
+
+class ENUM_SERVICE_STATUS_PROCESSW(ctypes.Structure):
+    _fields_ = [
+        ("lpServiceName", WIDE),
+        ("lpDisplayName", WIDE),
+        ("ServiceStatusProcess", SERVICE_STATUS_PROCESS),
+    ]
+
+
+class SERVICE_TABLE_ENTRYW(ctypes.Structure):
+    _fields_ = [("lpServiceName", WIDE), ("lpServiceProc", POINTER)]
+
+
 OpenSCManagerW = Function("advapi32", "OpenSCManagerW", HANDLE, WIDE, WIDE, DWORD, check=nonzero)
 """machine, database, access"""
 
@@ -86,3 +129,23 @@ ChangeServiceConfigW = Function(
 
 DeleteService = Function("advapi32", "DeleteService", BOOL, HANDLE, check=nonzero)
 CloseServiceHandle = Function("advapi32", "CloseServiceHandle", BOOL, HANDLE, check=nonzero)
+
+ChangeServiceConfig2W = Function("advapi32", "ChangeServiceConfig2W", BOOL, HANDLE, DWORD, POINTER, check=nonzero)
+"""service, level, the level's structure*"""
+
+EnumServicesStatusExW = Function(
+    "advapi32", "EnumServicesStatusExW", BOOL,
+    HANDLE, DWORD, DWORD, DWORD, POINTER, DWORD, POINTER, POINTER, POINTER, WIDE, check=nonzero,
+)  # fmt: skip
+"""scm, level, types, states, buffer, size, DWORD* needed, DWORD* count, DWORD* resume, group"""
+
+StartServiceCtrlDispatcherW = Function("advapi32", "StartServiceCtrlDispatcherW", BOOL, POINTER, check=nonzero)
+"""SERVICE_TABLE_ENTRYW*, ended by an empty one; returns when the service has stopped"""
+
+RegisterServiceCtrlHandlerExW = Function(
+    "advapi32", "RegisterServiceCtrlHandlerExW", HANDLE, WIDE, POINTER, POINTER, check=nonzero
+)
+"""service name, handler, context"""
+
+SetServiceStatus = Function("advapi32", "SetServiceStatus", BOOL, HANDLE, POINTER, check=nonzero)
+"""status handle, SERVICE_STATUS*"""

@@ -1,4 +1,4 @@
-"""advapi32.dll, 1:1: tokens, accounts, and which services run where (securitybaseapi.h, winbase.h, winsvc.h).
+"""advapi32.dll, 1:1: tokens and accounts (securitybaseapi.h, winbase.h).
 
 A failed call raises Win32Error; otherwise no logic.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 
-from pointsman.system.windows._advapi32 import SERVICE_STATUS_PROCESS
 from pointsman.system.windows._library import BOOL, DWORD, HANDLE, POINTER, WIDE, Function, nonzero
 
 TOKEN_QUERY = 8
@@ -17,22 +16,10 @@ SE_GROUP_ENABLED = 0x4
 SE_GROUP_USE_FOR_DENY_ONLY = 0x10
 SID_TYPE_USER = 1
 SID_TYPE_WELL_KNOWN_GROUP = 5
-SC_ENUM_PROCESS_INFO = 0
-SC_MANAGER_ENUMERATE_SERVICE = 0x0004
-SERVICE_WIN32 = 0x30
-SERVICE_ACTIVE = 1
 
 
 class SID_AND_ATTRIBUTES(ctypes.Structure):
     _fields_ = [("Sid", POINTER), ("Attributes", DWORD)]
-
-
-class ENUM_SERVICE_STATUS_PROCESSW(ctypes.Structure):
-    _fields_ = [
-        ("lpServiceName", WIDE),
-        ("lpDisplayName", WIDE),
-        ("ServiceStatusProcess", SERVICE_STATUS_PROCESS),
-    ]
 
 
 OpenProcessToken = Function("advapi32", "OpenProcessToken", BOOL, HANDLE, DWORD, POINTER, check=nonzero)
@@ -52,9 +39,3 @@ LookupAccountNameW = Function(
     "advapi32", "LookupAccountNameW", BOOL, WIDE, WIDE, POINTER, POINTER, POINTER, POINTER, POINTER, check=nonzero
 )
 """machine, account, sid, DWORD* bytes, domain, DWORD* characters, SID_NAME_USE*"""
-
-EnumServicesStatusExW = Function(
-    "advapi32", "EnumServicesStatusExW", BOOL,
-    HANDLE, DWORD, DWORD, DWORD, POINTER, DWORD, POINTER, POINTER, POINTER, WIDE, check=nonzero,
-)  # fmt: skip
-"""scm, level, type, state, buffer, size, DWORD* needed, DWORD* count, DWORD* resume, group"""

@@ -41,3 +41,23 @@ FwpmSubLayerAdd0 = Function("fwpuclnt", "FwpmSubLayerAdd0", DWORD, HANDLE, POINT
 """engine, FWPM_SUBLAYER0*, security descriptor"""
 
 FwpmSubLayerDeleteByKey0 = Function("fwpuclnt", "FwpmSubLayerDeleteByKey0", DWORD, HANDLE, POINTER, check=zero)
+
+FwpmProviderGetByKey0 = Function("fwpuclnt", "FwpmProviderGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID* key, FWPM_PROVIDER0** found"""
+
+FwpmSubLayerGetByKey0 = Function("fwpuclnt", "FwpmSubLayerGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID* key, FWPM_SUBLAYER0** found"""
+
+FwpmCalloutGetByKey0 = Function("fwpuclnt", "FwpmCalloutGetByKey0", DWORD, HANDLE, POINTER, POINTER, check=zero)
+"""engine, GUID* key, FWPM_CALLOUT0** found"""
+
+FwpmCalloutCreateEnumHandle0 = Function(
+    "fwpuclnt", "FwpmCalloutCreateEnumHandle0", DWORD, HANDLE, POINTER, POINTER, check=zero
+)
+"""engine, template (NULL: all), HANDLE* enumeration"""
+
+FwpmCalloutEnum0 = Function("fwpuclnt", "FwpmCalloutEnum0", DWORD, HANDLE, HANDLE, DWORD, POINTER, POINTER, check=zero)
+"""engine, enumeration, wanted, FWPM_CALLOUT0*** entries, UINT32* returned"""
+
+FwpmCalloutDestroyEnumHandle0 = Function("fwpuclnt", "FwpmCalloutDestroyEnumHandle0", DWORD, HANDLE, HANDLE, check=zero)
+"""engine, enumeration"""

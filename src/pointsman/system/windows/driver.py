@@ -105,7 +105,7 @@ def _cannot_open(path: str, code: int) -> PointsmanError:
             code="PM201",
             seen=f"{path}: no such device (Windows error 2)",
             effect=effect,
-            do="start the driver's service as administrator: sc start pointsman",
+            do="in an administrator's console: pointsman driver start (first: pointsman driver install)",
             status=Exit.DRIVER_MISSING,
         )
     if code == ERROR_ACCESS_DENIED:

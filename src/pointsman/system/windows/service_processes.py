@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 from pointsman.system.windows import _advapi32 as services
-from pointsman.system.windows import _advapi32_accounts as api
 from pointsman.system.windows._kernel32_processes import GetSystemTimeAsFileTime
 from pointsman.system.windows._library import DWORD, Win32Error
 
@@ -50,7 +49,9 @@ class ServiceProcesses:
 def _look() -> dict[int, frozenset[str]]:
     found: dict[int, set[str]] = {}
     try:
-        manager = services.OpenSCManagerW(None, None, services.SC_MANAGER_CONNECT | api.SC_MANAGER_ENUMERATE_SERVICE)
+        manager = services.OpenSCManagerW(
+            None, None, services.SC_MANAGER_CONNECT | services.SC_MANAGER_ENUMERATE_SERVICE
+        )
     except Win32Error:
         return {}
     try:
@@ -58,7 +59,7 @@ def _look() -> dict[int, frozenset[str]]:
         resume = DWORD(0)
         for _ in range(MAX_CALLS):
             count, is_last = _some(manager, buffer, resume)
-            for entry in (api.ENUM_SERVICE_STATUS_PROCESSW * count).from_buffer(buffer):
+            for entry in (services.ENUM_SERVICE_STATUS_PROCESSW * count).from_buffer(buffer):
                 found.setdefault(entry.ServiceStatusProcess.dwProcessId, set()).add((entry.lpServiceName or "").lower())
             if is_last:
                 break
@@ -74,8 +75,8 @@ def _some(manager: int, buffer: ctypes.Array[ctypes.c_char], resume: DWORD) -> t
     """How many services are in the buffer now, and whether there are no more."""
     needed, count = DWORD(), DWORD()
     try:
-        api.EnumServicesStatusExW(
-            manager, api.SC_ENUM_PROCESS_INFO, api.SERVICE_WIN32, api.SERVICE_ACTIVE, buffer, ROOM,
+        services.EnumServicesStatusExW(
+            manager, services.SC_ENUM_PROCESS_INFO, services.SERVICE_WIN32, services.SERVICE_ACTIVE, buffer, ROOM,
             ctypes.byref(needed), ctypes.byref(count), ctypes.byref(resume), None,
         )  # fmt: skip
     except Win32Error as error:
