@@ -384,7 +384,7 @@ def test_a_bug_in_the_engine_closes_both_sides(tmp_path: Path, monkeypatch: pyte
             reader, writer = await asyncio.open_connection(*proxy.address)
             writer.write(b"x")
             await reader.readexactly(1)
-            monkeypatch.setattr("pointsman.engine.relay.Relay.receive", None)
+            monkeypatch.setattr("pointsman.engine.relay.Relay.carry", None)
             writer.write(b"x")
             with pytest.raises(ConnectionResetError):
                 await reader.read()

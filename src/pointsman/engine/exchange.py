@@ -5,6 +5,7 @@ A plain value; how it was read is decided in `http1` and `http2`.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from msgspec import Struct
@@ -35,6 +36,8 @@ class Observer(Protocol):
     """Sees plaintext go by and can neither change nor delay it."""
 
     seen_request: bool
+    done: deque[Exchange]
+    """Finished and not taken yet: at most FINISHED_LIMIT."""
 
     def receive(self, side: Side, data: bytes, now: float) -> None: ...
 

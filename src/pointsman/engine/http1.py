@@ -61,7 +61,7 @@ class Http1Observer:
         self._requests = _Requests(self)
         self._responses = _Responses(self)
         self._open: deque[_Open] = deque()
-        self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self.done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
         self._websocket: WebSocketObserver | None = None
         self._heads = 0
         """Open requests whose response has no body whatever it says."""
@@ -99,15 +99,15 @@ class Http1Observer:
         while self._open:
             self._finish(why)
         if self._websocket is not None:
-            self._done.append(self._websocket.finish(now, why))
+            self.done.append(self._websocket.finish(now, why))
             self._websocket = None
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
-        if not self._done:
+        if not self.done:
             return []
-        done = list(self._done)
-        self._done.clear()
+        done = list(self.done)
+        self.done.clear()
         return done
 
     def untold(self) -> tuple[int, int]:
@@ -121,9 +121,9 @@ class Http1Observer:
 
     def _to_websocket(self, websocket: WebSocketObserver, side: Side, data: bytes) -> None:
         """Bytes that were counted with the exchange that opened it."""
-        opening = self._done.pop()
+        opening = self.done.pop()
         up, down = (len(data), 0) if side is Side.DOWNSTREAM else (0, len(data))
-        self._done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
+        self.done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
         websocket.receive(side, data)
 
     def stop(self) -> None:
@@ -187,7 +187,7 @@ class Http1Observer:
         up, down = self._up, self._down
         self._up = self._down = 0
         path = request.target[:PATH_LIMIT].decode("latin-1")
-        self._done.append(
+        self.done.append(
             Exchange(request.method, path, request.host, request.status, up, down, request.started, self._now, error)
         )
 

@@ -79,7 +79,7 @@ class Http2Observer:
         self._up = _Direction(Side.DOWNSTREAM)
         self._down = _Direction(Side.UPSTREAM)
         self._streams: dict[int, _Stream] = {}
-        self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self.done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
         self._hosts: tuple[bytes, str | None] = (b"", None)
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
@@ -111,10 +111,10 @@ class Http2Observer:
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
-        if not self._done:
+        if not self.done:
             return []
-        done = list(self._done)
-        self._done.clear()
+        done = list(self.done)
+        self.done.clear()
         return done
 
     def _count(self, side: Side, number: int, size: int) -> None:
@@ -220,7 +220,7 @@ class Http2Observer:
 
     def _finish(self, number: int, error: str | None) -> None:
         stream = self._streams.pop(number)
-        self._done.append(
+        self.done.append(
             Exchange(
                 method=stream.method,
                 path=stream.path,

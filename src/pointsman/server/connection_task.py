@@ -88,17 +88,18 @@ class ConnectionTask:
 
     def received(self, side: Side, data: bytes) -> None:
         """As `_handle(Received(side, data))`, by the shortest way: this is where the time goes."""
-        if self._handling or self._bug is not None:
-            self._events.append(Received(side, data))
+        connection = self._connection
+        if not connection.steady or self._handling or self._bug is not None:
+            self._handle(Received(side, data))
             return
-        self._handling = True
         try:
-            self._do(self._connection.received(side, data, self._loop.time()))
-            self._handling = False
-            if self._events:
-                self._handle_events()
-            if not self._connection.steady:
-                self._arm()
+            carried = connection.carry(side, data, self._loop.time())
+            if carried and (stream := self._streams.get(side.other)) is not None:
+                stream.write(carried)
+            if connection.left:
+                self._do(connection.take_left())
+                if not connection.steady:
+                    self._arm()
         except Exception as bug:
             self._crashed(bug)
 

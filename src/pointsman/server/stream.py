@@ -21,7 +21,7 @@ from pointsman.engine.events import Side
 
 HIGH_WATER = 64 * 1024  # bytes waiting to be sent: pause the other side
 LOW_WATER = 16 * 1024  # bytes waiting to be sent: let it go on
-READ_SIZE = 256 * 1024  # bytes of one read; what uvloop takes
+READ_SIZE = 256 * 1024
 _buffer = bytearray(READ_SIZE)
 _view = memoryview(_buffer)
 
