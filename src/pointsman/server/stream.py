@@ -22,8 +22,19 @@ from pointsman.engine.events import Side
 HIGH_WATER = 64 * 1024  # bytes waiting to be sent: pause the other side
 LOW_WATER = 16 * 1024  # bytes waiting to be sent: let it go on
 READ_SIZE = 256 * 1024
+KEPT = 8 * 1024 * 1024  # bytes
 _buffer = bytearray(READ_SIZE)
 _view = memoryview(_buffer)
+
+
+def keep_freed_blocks() -> None:
+    """Let the allocator keep blocks of the size of a read for the next one, on a C library that learns (glibc).
+
+    By default it gives back to the kernel what it frees beyond 128 KiB, and each read of bulk then pays for fresh
+    pages: a fourth of the CPU (docs/performance.md).  glibc learns from the free of a block that it had mapped:
+    such blocks come from the heap from then on, and twice as much stays there.  Elsewhere this does nothing.
+    """
+    bytes(KEPT)
 
 
 class Owner(Protocol):
