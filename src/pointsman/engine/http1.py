@@ -102,6 +102,9 @@ class Http1Observer:
         if self._websocket is not None:
             self.done.append(self._websocket.finish(now, why))
             self._websocket = None
+        self.stop()
+        self._requests.close()
+        self._responses.close()
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
@@ -260,6 +263,10 @@ class _Requests:
     def drop(self) -> None:
         self._pending = None
 
+    def close(self) -> None:
+        """Let go of the parser, which holds us: nobody should have to wait for the cycle collector."""
+        self.__dict__.pop("_parser", None)
+
     def on_message_begin(self) -> None:
         self._within = True
         self._current = self._observer.request_began()
@@ -319,6 +326,10 @@ class _Responses:
 
     def drop(self) -> None:
         self._head_answer.clear()
+
+    def close(self) -> None:
+        self.__dict__.pop("_parser", None)
+        self._whole.close()
 
     def _feed(self, data: bytes) -> None:
         self._head_size += len(data)

@@ -67,6 +67,10 @@ class WholeResponse:
         self._begin()  # it is in the middle of something
         return None
 
+    def close(self) -> None:
+        if hasattr(self, "_parser"):
+            del self._parser  # it holds us
+
     def on_message_begin(self) -> None:
         self._begun += 1
 

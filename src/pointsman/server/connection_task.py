@@ -269,6 +269,7 @@ class ConnectionTask:
         self._dialling.start(self._destination)
 
     def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
+        self._dialling = None  # or the two would hold each other, and all that we hold, until the cycle collector looks
         if self._bug is not None or self._connection.closing:
             upstream.close()
         elif error is not None:
