@@ -281,7 +281,7 @@ class Connection:
         self._layer = self._choose_layer(now)
         commands = self._resume(Side.DOWNSTREAM, "dial")
         if isinstance(self._layer, Interception):
-            commands += self._after(self._layer.start(), now)
+            commands += self._after(self._layer.start(now), now)
         if held and not self.closing:
             commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
         if self._downstream_ended and not self.closing:

@@ -63,6 +63,7 @@ class Interception:
         context = upstream_tls(alpn)
         session = self._sessions.find(self._session_key, context, now)
         self._offered = session is not None
+        self._session_refused = False
         self._wants_session = self._sessions.wants(self._session_key, context, now)
         self._name = name
         self._state = _State.UPSTREAM_HANDSHAKE
@@ -105,8 +106,8 @@ class Interception:
             return "tls"
         return "h2" if isinstance(self._observer, Http2Observer) else "https"
 
-    def start(self) -> list[Command]:
-        return self._upstream_handshake()
+    def start(self, now: float) -> list[Command]:
+        return self._upstream_handshake(now)
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         try:
@@ -164,23 +165,26 @@ class Interception:
         own.receive(data)
         match self._state:
             case _State.UPSTREAM_HANDSHAKE:
-                return self._upstream_handshake()
+                return self._upstream_handshake(now)
             case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
                 return self._downstream_handshake(now)
             case _:
                 return []  # the origin speaks early: its bytes wait in the memory BIO, and it is paused
 
-    def _upstream_handshake(self) -> list[Command]:
+    def _upstream_handshake(self, now: float) -> list[Command]:
         done = self._upstream.handshake()
         commands = self._flush(Side.UPSTREAM)
         if done:
             self._state = _State.MINTING
             if self._offered and not self._upstream.resumed():
-                self._sessions.forget(self._session_key)
-                self._wants_session = True
+                self._session_refused = True
+                self._wants_session = self._sessions.refused(self._session_key, self._upstream.context, now)
             if self._upstream.alpn() == HTTP2:
                 self._observer = Http2Observer()
-            names = dict.fromkeys((self._name, *self._upstream.certificate_names()))
+            upstream = self._upstream
+            names = dict.fromkeys(
+                (self._name, *self._sessions.names(upstream.certificate(), upstream.certificate_names))
+            )
             commands += [
                 Pause(Side.UPSTREAM),
                 MintLeaf(tuple(names)[:NAMES_LIMIT], self._upstream.alpn()),
@@ -219,7 +223,7 @@ class Interception:
                     self.bytes_down += len(plaintext)
                     if self._wants_session:  # tickets come before the first data
                         self._wants_session = False
-                        self._sessions.keep(self._session_key, own.context, own.session(), now)
+                        self._keep_session(now)
                 observer.receive(side, plaintext, now)
                 carried = other.encrypt(plaintext)
         except TlsError as failed:
@@ -237,6 +241,12 @@ class Interception:
         if observer.done:
             self.news = True
         return carried
+
+    def _keep_session(self, now: float) -> None:
+        upstream = self._upstream
+        self._sessions.keep(
+            self._session_key, upstream.context, upstream.session(), now, after_refusal=self._session_refused
+        )
 
     def take_commands(self) -> list[Command]:
         """What follows from what was carried."""

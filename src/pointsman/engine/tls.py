@@ -135,6 +135,10 @@ class TlsSide:
     def alpn(self) -> str | None:
         return self._tls.selected_alpn_protocol()
 
+    def certificate(self) -> bytes:
+        """The peer's verified certificate, in DER; empty if it has none."""
+        return self._tls.getpeercert(binary_form=True) or b""
+
     def certificate_names(self) -> tuple[str, ...]:
         """DNS names and addresses in the peer's verified certificate."""
         certificate = self._tls.getpeercert() or {}
