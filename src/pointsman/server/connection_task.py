@@ -98,7 +98,7 @@ class ConnectionTask:
                 stream.write(carried)
             if connection.left:
                 self._do(connection.take_left())
-                if not connection.steady:
+                if connection.closing:
                     self._arm()
         except Exception as bug:
             self._crashed(bug)
