@@ -64,6 +64,9 @@ class Settings:
     close_timeout: float = 60.0  # seconds for the last bytes to leave
 
 
+_NOTHING = Peeked(b"")
+
+
 class _Stage(Enum):
     PEEKING = auto()
     DECIDED = auto()
@@ -77,7 +80,7 @@ class Connection:
         self._settings = settings
         self._stage = _Stage.PEEKING
         self._peek = Peek()
-        self._peeked = Peeked(b"")
+        self._peeked = _NOTHING
         self._held = bytearray()
         self._downstream_ended = False
         self._dialled = False
@@ -279,6 +282,7 @@ class Connection:
         self._stage = _Stage.RUNNING
         held, self._held = bytes(self._held), bytearray()
         self._layer = self._choose_layer(now)
+        self._peek, self._peeked = Peek(), _NOTHING  # what they hold has gone on
         commands = self._resume(Side.DOWNSTREAM, "dial")
         if isinstance(self._layer, Interception):
             commands += self._after(self._layer.start(now), now)

@@ -5,14 +5,11 @@ A plain value; how it was read is decided in `http1` and `http2`.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from msgspec import Struct
 
 from pointsman.engine.events import Side
-
-FINISHED_LIMIT = 10_000  # exchanges nobody took
 
 
 class Exchange(Struct, frozen=True, gc=False):
@@ -36,8 +33,8 @@ class Observer(Protocol):
     """Sees plaintext go by and can neither change nor delay it."""
 
     seen_request: bool
-    done: deque[Exchange]
-    """Finished and not taken yet: at most FINISHED_LIMIT."""
+    done: list[Exchange]
+    """Finished and not taken yet: what one `receive` may bring, since it is taken after each."""
 
     def receive(self, side: Side, data: bytes, now: float) -> None: ...
 

@@ -10,7 +10,6 @@ has no body, and that a request with `Upgrade` goes on as HTTP if the server dec
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -18,7 +17,7 @@ import httptools
 from msgspec.structs import replace
 
 from pointsman.engine.events import Side
-from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
+from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.websocket import WebSocketObserver
 from pointsman.engine.whole_message import RepeatedRequest, WholeResponse
@@ -61,8 +60,8 @@ class Http1Observer:
         self.watching = True
         self._requests = _Requests(self)
         self._responses = _Responses(self)
-        self.open: deque[_Open] = deque()
-        self.done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self.open: list[_Open] = []
+        self.done: list[Exchange] = []
         self._websocket: WebSocketObserver | None = None
         self.heads = 0
         """Open requests whose response has no body whatever it says."""
@@ -108,10 +107,7 @@ class Http1Observer:
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
-        if not self.done:
-            return []
-        done = list(self.done)
-        self.done.clear()
+        done, self.done = self.done, []
         return done
 
     def untold(self) -> tuple[int, int]:
@@ -190,7 +186,7 @@ class Http1Observer:
             self._requests.go_on()
 
     def _finish(self, error: str | None) -> None:
-        request = self.open.popleft()
+        request = self.open.pop(0)
         if request.method == "HEAD":
             self.heads -= 1
         if not request.method:  # the end came within the request line
@@ -300,7 +296,8 @@ class _Responses:
 
     def __init__(self, observer: Http1Observer) -> None:
         self._observer = observer
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
+        """From the first response that `_whole` does not read."""
         self._whole = WholeResponse()
         self._within = False
         self._in_head = False
@@ -328,13 +325,16 @@ class _Responses:
         self._head_answer.clear()
 
     def close(self) -> None:
-        self.__dict__.pop("_parser", None)
+        self._parser = None
         self._whole.close()
 
     def _feed(self, data: bytes) -> None:
         self._head_size += len(data)
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._observer.switched(data[upgrade.args[0] :])  # 101: response_complete has stopped this parser
             return
@@ -357,7 +357,7 @@ class _Responses:
         self._feed(head)
         if self._within:  # it announced the body that GET would have got
             self.on_message_complete()
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = None
         return rest
 
     def _feed_until_complete(self, data: bytes) -> bytes:
@@ -398,6 +398,7 @@ class _Responses:
         front = self._observer.front()
         if front is None:
             return
+        assert self._parser is not None, "it calls us"
         front.status = self._parser.get_status_code()
         if front.method == "CONNECT" and 200 <= front.status < 300:
             self._observer.response_complete()  # from here on it is a tunnel

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ class ConnectionTask:
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._streams: dict[Side, Stream] = {}
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._handling = False
         self._timer: asyncio.TimerHandle | None = None
         self._dialling: ReadyDial | None = None
@@ -139,7 +138,7 @@ class ConnectionTask:
         self._handling = True
         try:
             while self._events:
-                self._do(self._connection.handle(self._events.popleft(), self._loop.time()))
+                self._do(self._connection.handle(self._events.pop(0), self._loop.time()))
         finally:
             self._handling = False
 
