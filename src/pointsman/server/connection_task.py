@@ -270,6 +270,8 @@ class ConnectionTask:
     def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
         self._dialling = None  # or the two would hold each other, and all that we hold, until the cycle collector looks
         if self._bug is not None or self._connection.closing:
+            if error is None:
+                self._loop.remove_reader(upstream.fileno())
             upstream.close()
         elif error is not None:
             self._handle(ConnectFailed(describe(error)))
