@@ -10,6 +10,7 @@ has no body, and that a request with `Upgrade` goes on as HTTP if the server dec
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -229,6 +230,7 @@ class _Requests:
             if again is not None:
                 self._observer.whole_request(*again, self._repeated.host)
                 return
+        self._repeated.forget()
         self._head_size += len(data)
         self._whole = 0
         try:
@@ -261,7 +263,8 @@ class _Requests:
 
     def close(self) -> None:
         """Let go of the parser, which holds us: nobody should have to wait for the cycle collector."""
-        self.__dict__.pop("_parser", None)
+        with suppress(AttributeError):  # twice is harmless
+            del self._parser
 
     def on_message_begin(self) -> None:
         self._within = True
@@ -301,12 +304,14 @@ class _Responses:
         self._whole = WholeResponse()
         self._within = False
         self._in_head = False
+        self._last = False
+        """The server said that it closes after this one."""
         self._head_size = 0
         self._head_answer = bytearray()
         self._bytewise = 0
 
     def feed(self, data: bytes) -> None:
-        if not self._within and self._observer.awaits_plain():
+        if not (self._within or self._last) and self._observer.awaits_plain():
             status = self._whole.read(data)
             if status is not None:
                 self._observer.whole_response(status)
@@ -405,4 +410,5 @@ class _Responses:
 
     def on_message_complete(self) -> None:
         self._within = False
+        self._last = self._parser is not None and not self._parser.should_keep_alive()
         self._observer.response_complete()

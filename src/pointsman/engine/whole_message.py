@@ -9,6 +9,7 @@ which `http1` then reads the long way; what is seen is the same either way.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import httptools
 
@@ -27,10 +28,13 @@ class RepeatedRequest:
     def remember(self, request: bytes, host: str | None) -> None:
         """`request` is one whole message that llhttp accepted, and after which the connection is kept."""
         end = request.find(b"\r\n")
-        self._fields = None
         if request.find(b"\r\n\r\n", end) == len(request) - 4 and _LINE.fullmatch(request, 0, end):
             self._fields = request[end:]
             self.host = host
+
+    def forget(self) -> None:
+        """Something else came between."""
+        self._fields = None
 
     def read(self, data: bytes) -> tuple[str, bytes] | None:
         """Method and target, if `data` is that request once more but for its first line."""
@@ -68,8 +72,9 @@ class WholeResponse:
         return None
 
     def close(self) -> None:
-        if hasattr(self, "_parser"):
-            del self._parser  # it holds us
+        """Let go of the parser, which holds us."""
+        with suppress(AttributeError):  # twice is harmless
+            del self._parser
 
     def on_message_begin(self) -> None:
         self._begun += 1
