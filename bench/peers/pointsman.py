@@ -6,6 +6,7 @@ import shlex
 from lib.peer import Path, Peer, need, out_of
 
 COMMAND = shlex.split(os.environ.get("PTB_POINTSMAN", "python3 -m pointsman"))
+BEFORE = shlex.split(os.environ.get("PTB_POINTSMAN_BEFORE", ""))
 
 
 class Pointsman(Peer):
@@ -14,19 +15,20 @@ class Pointsman(Peer):
     name = "pointsman"
     modes = ("passthrough", "mitm")
     h2 = True
+    program = COMMAND
     options: tuple[str, ...] = ()
 
     def available(self):
-        return need(COMMAND[0])
+        return need(self.program[0])
 
     def version(self):
-        return out_of(*COMMAND, "--version").strip()
+        return out_of(*self.program, "--version").strip()
 
     def command(self, mode):
         policy = Path(self.dir / "policy.toml")
         policy.write_text(f'default = "{"relay" if mode == "passthrough" else "inspect"}"\n')
         return [
-            *COMMAND, "run", "--source", "netfilter", "--port", self.listen_port, "--policy", policy,
+            *self.program, "run", "--source", "netfilter", "--port", self.listen_port, "--policy", policy,
             "--flows", self.dir / "flows.jsonl", "--quiet", "--ca", self.dir / "ca",
             "--upstream-ca", self.origin_ca, *self.options,
         ]  # fmt: skip
@@ -45,3 +47,12 @@ class PointsmanPlainLoop(Pointsman):
 class PointsmanTwoWorkers(Pointsman):
     name = "pointsman-2-workers"
     options = ("--workers", "2")
+
+
+if BEFORE:
+
+    class PointsmanBefore(Pointsman):
+        """Another version in the same run, such as the commit before a change."""
+
+        name = "pointsman-before"
+        program = BEFORE

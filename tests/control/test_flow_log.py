@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pointsman.control.flow_log import FlowLog, human_line
+from pointsman.control.flow_log import FLUSH_RECORDS, FlowLog, human_line
 from pointsman.engine.flow_record import FlowRecord
 from pointsman.errors import Exit, PointsmanError
 
@@ -78,3 +78,23 @@ def test_a_log_that_cannot_be_written_costs_the_record_and_nothing_else() -> Non
 
     assert (log.written, log.lost) == (1, 2)
     log.close()
+
+
+def test_a_record_that_is_no_unicode_costs_itself_and_not_those_beside_it(tmp_path: Path) -> None:
+    log = FlowLog(tmp_path / "flows", later=lambda flush: None)
+    for path in ("/a", "/\udc80", "/b"):
+        log.write(replace(RECORD, path=path))
+    log.close()
+
+    assert [json.loads(line)["path"] for line in (tmp_path / "flows").read_text().splitlines()] == ["/a", "/b"]
+    assert (log.written, log.lost) == (3, 1)
+
+
+def test_records_that_come_close_together_share_a_write_and_never_pile_up(tmp_path: Path) -> None:
+    asked: list[object] = []
+    log = FlowLog(tmp_path / "flows", later=asked.append)
+    for _ in range(FLUSH_RECORDS - 1):
+        log.write(RECORD)
+    assert len(asked) == 1 and not (tmp_path / "flows").read_bytes()
+    log.write(RECORD)
+    assert len((tmp_path / "flows").read_bytes().splitlines()) == FLUSH_RECORDS

@@ -243,8 +243,11 @@ def test_every_check_has_a_case_besides_health() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "outcome"), [(timedelta(days=-2), FAIL), (timedelta(days=1), OK), (ROOT_LIFETIME - timedelta(days=20), WARN),
-                         (ROOT_LIFETIME + timedelta(days=2), FAIL)],
+    ("age", "outcome"),
+    [
+        (timedelta(days=-2), FAIL), (timedelta(days=1), OK), (ROOT_LIFETIME - timedelta(days=20), WARN),
+        (ROOT_LIFETIME + timedelta(days=2), FAIL),
+    ],
 )  # fmt: skip
 def test_a_root_and_a_clock_that_do_not_agree(patient: Patient, age: timedelta, outcome: Outcome) -> None:
     """What a clock that jumps does: the root is as old as the clock says."""

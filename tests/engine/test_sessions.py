@@ -55,6 +55,16 @@ def test_a_server_that_forgot_gets_a_full_handshake() -> None:
     assert third.tls.session_reused
 
 
+def test_a_server_that_gives_sessions_and_takes_none_is_left_alone() -> None:
+    """Fetching one and offering it costs half a handshake."""
+    sessions, client = Sessions(), authority.client_context()
+    for _ in range(3):
+        visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
+
+    assert sessions.find((NAME, 443), client, 1000.0) is None
+    assert not sessions.wants((NAME, 443), client, 1000.0)
+
+
 def test_another_offer_gets_a_full_handshake() -> None:
     """Its context is another one, and OpenSSL would raise."""
     sessions, context = Sessions(), server(ssl.TLSVersion.TLSv1_3)

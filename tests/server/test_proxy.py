@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
 import socket
 import ssl
 import struct
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -426,7 +428,7 @@ def test_a_bug_in_the_engine_closes_both_sides(tmp_path: Path, monkeypatch: pyte
             reader, writer = await asyncio.open_connection(*proxy.address)
             writer.write(b"x")
             await reader.readexactly(1)
-            monkeypatch.setattr("pointsman.engine.relay.Relay.receive", None)
+            monkeypatch.setattr("pointsman.engine.relay.Relay.carry", None)
             writer.write(b"x")
             with pytest.raises(ConnectionResetError):
                 await reader.read()
@@ -527,5 +529,31 @@ def test_ipv6_has_an_endpoint_of_its_own(tmp_path: Path) -> None:
             writer.write(b"x")
             assert await reader.readexactly(1) == b"x"
             writer.close()
+
+    run(scenario())
+
+
+def test_nothing_of_a_connection_waits_for_the_cycle_collector(tmp_path: Path) -> None:
+    """Two TLS sessions take 50 KiB; as garbage they would be most of the memory of a busy proxy."""
+
+    async def scenario() -> None:
+        server = await origin(echo, authority.server_context("www.example.com"))
+        async with server, running_proxy(tmp_path) as proxy:
+            proxy.redirect_to(port_of(server))
+            reader, writer = await asyncio.open_connection(
+                *proxy.address, ssl=app_context(proxy), server_hostname="www.example.com"
+            )
+            writer.write(b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            (task,) = (each for each in gc.get_objects() if isinstance(each, ConnectionTask))
+            gone = asyncio.Event()
+            weakref.finalize(task, gone.set)
+            del task
+            gc.disable()
+            try:
+                writer.close()
+                await gone.wait()
+            finally:
+                gc.enable()
 
     run(scenario())

@@ -9,7 +9,7 @@ the records, never the traffic; lost ones are counted.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TextIO
 
@@ -19,8 +19,7 @@ from pointsman.engine.flow_record import FlowRecord
 from pointsman.errors import Exit, PointsmanError
 
 FLUSH_AFTER = 0.05  # seconds that a line may wait for others
-FLUSH_SIZE = 64 * 1024  # bytes that wait at most
-FLUSH_LINES = 256  # lines that wait at most
+FLUSH_RECORDS = 256  # records that wait at most; each is bounded by PATH_LIMIT
 
 Later = Callable[[Callable[[], None]], object]
 """Runs what it is given in FLUSH_AFTER seconds."""
@@ -43,9 +42,7 @@ class FlowLog:
         """
         self._later = later
         self._scheduled = False
-        self._for_file = bytearray()
-        self._for_stream: list[str] = []
-        self._waiting = 0
+        self._waiting: list[FlowRecord] = []
         self._stream = stream
         self._json = json
         self._handle = _open(file) if file is not None else None
@@ -54,16 +51,8 @@ class FlowLog:
 
     def write(self, record: FlowRecord) -> None:
         self.written += 1
-        try:
-            if self._handle is not None:
-                self._for_file += json_line(record)
-            if self._stream is not None:
-                self._for_stream.append(self._line(self._stream, record))
-        except ValueError:  # a path that is no Unicode
-            self.lost += 1
-            return
-        self._waiting += 1
-        if self._later is None or len(self._for_file) >= FLUSH_SIZE or self._waiting >= FLUSH_LINES:
+        self._waiting.append(record)
+        if self._later is None or len(self._waiting) >= FLUSH_RECORDS:
             self.flush()
         elif not self._scheduled:
             self._scheduled = True
@@ -72,20 +61,29 @@ class FlowLog:
     def flush(self) -> None:
         """Write what waits."""
         self._scheduled = False
-        waiting, self._waiting = self._waiting, 0
-        for_file, self._for_file = self._for_file, bytearray()
-        for_stream, self._for_stream = self._for_stream, []
+        waiting, self._waiting = self._waiting, []
         handle, stream = self._handle, self._stream
-        if handle is not None and for_file:
-            self._try(lambda: os.write(handle, for_file), waiting)
-        if stream is not None and for_stream:
-            self._try(lambda: print("".join(for_stream), end="", file=stream, flush=True), waiting)
+        if handle is not None:
+            self._put(waiting, lambda records: os.write(handle, _encoder.encode_lines(records)))
+        if stream is not None:
+            self._put(waiting, lambda records: self._show(stream, records))
 
-    def _try(self, write: Callable[[], object], lines: int) -> None:
+    def _put(self, records: Sequence[FlowRecord], write: Callable[[Sequence[FlowRecord]], object]) -> None:
+        if not records:
+            return
         try:
-            write()
+            write(records)
+        except UnicodeEncodeError:  # one of them is no Unicode, such as a path with half of a surrogate pair
+            if len(records) == 1:
+                self.lost += 1
+            else:
+                for record in records:
+                    self._put([record], write)
         except (OSError, ValueError):  # a full disk, a closed pipe; a closed stream
-            self.lost += lines
+            self.lost += len(records)
+
+    def _show(self, stream: TextIO, records: Sequence[FlowRecord]) -> None:
+        print("".join(self._line(stream, record) for record in records), end="", file=stream, flush=True)
 
     def close(self) -> None:
         """Writes what waits.  Closing twice is harmless."""

@@ -74,6 +74,9 @@ class Settings:
     close_timeout: float = 60.0  # seconds for the last bytes to leave
 
 
+_NOTHING = Peeked(b"")
+
+
 class _Stage(Enum):
     PEEKING = auto()
     DECIDED = auto()
@@ -87,7 +90,7 @@ class Connection:
         self._settings = settings
         self._stage = _Stage.PEEKING
         self._peek = Peek()
-        self._peeked = Peeked(b"")
+        self._peeked = _NOTHING
         self._held = bytearray()
         self._downstream_ended = False
         self._dialled = False
@@ -96,6 +99,9 @@ class Connection:
         """The one that was dialled through."""
         self._decision: Decision | None = None
         self._layer: Relay | Interception | None = None
+        self._carrier: Relay | Interception | None = None
+        self.left: list[Command] = []
+        """What else follows from what was carried: to be done after that."""
         self.steady = False
         """While True, `deadline` only moves later, so that nobody needs to look at it; and the layer asks for no
         pauses, which it does for its handshakes alone."""
@@ -184,9 +190,24 @@ class Connection:
         if self._stage is _Stage.CLOSING:
             return ()
         self._active = now
-        if self.steady and self._layer is not None:
-            return self._after(self._layer.receive(side, data, now), now)
         return self._received(side, data, now)
+
+    def carry(self, side: Side, data: bytes, now: float) -> bytes:
+        """`received` while `steady`, by the shortest way: what goes to the other side.
+
+        `left` has what else is to be done after that.
+        """
+        layer = self._carrier
+        assert layer is not None, "steady"
+        self._active = now
+        carried = layer.carry(side, data, now)
+        if layer.news:
+            self.left += self._after(layer.take_commands(), now)
+        return carried
+
+    def take_left(self) -> list[Command]:
+        left, self.left = self.left, []
+        return left
 
     def tick(self, now: float) -> Sequence[Command]:
         """Harmless at any time."""
@@ -295,9 +316,10 @@ class Connection:
         self._stage = _Stage.RUNNING
         held, self._held = bytes(self._held), bytearray()
         self._layer = self._choose_layer(now)
+        self._peek, self._peeked = Peek(), _NOTHING  # what they hold has gone on
         commands = self._resume(Side.DOWNSTREAM, "dial")
         if isinstance(self._layer, Interception):
-            commands += self._after(self._layer.start(), now)
+            commands += self._after(self._layer.start(now), now)
         if held and not self.closing:
             commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
         if self._downstream_ended and not self.closing:
@@ -338,6 +360,7 @@ class Connection:
         assert layer is not None, "only a layer's commands come here"
         if not self.steady:
             self.steady = layer.handshake_deadline is None
+            self._carrier = layer if self.steady else None
             commands = self._own_pauses(commands)
         done = layer.exchanges()
         if done:

@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from pointsman.engine.events import Side
 
-FINISHED_LIMIT = 10_000  # exchanges nobody took
-
 
 class Exchange(Struct, frozen=True, gc=False):
     """In HTTP/1 the bytes of a connection add up: each belongs to the exchange it came with.  In HTTP/2 they are those
@@ -35,6 +33,8 @@ class Observer(Protocol):
     """Sees plaintext go by and can neither change nor delay it."""
 
     seen_request: bool
+    done: list[Exchange]
+    """Finished and not taken yet: what one `receive` may bring, since it is taken after each."""
 
     def receive(self, side: Side, data: bytes, now: float) -> None: ...
 

@@ -29,7 +29,7 @@ class Flow:
     """None: not asked, or the process is gone."""
 
 
-class FlowRecord(Struct, frozen=True, kw_only=True, gc=False):
+class FlowRecord(Struct, frozen=True, gc=False):
     flow: int
     time: float
     """Start of the exchange or connection: seconds since 1970, UTC."""

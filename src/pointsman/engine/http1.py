@@ -10,7 +10,7 @@ has no body, and that a request with `Upgrade` goes on as HTTP if the server dec
 from __future__ import annotations
 
 import re
-from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -18,9 +18,10 @@ import httptools
 from msgspec.structs import replace
 
 from pointsman.engine.events import Side
-from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
+from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.websocket import WebSocketObserver
+from pointsman.engine.whole_message import RepeatedRequest, WholeResponse
 from pointsman.wire.http_head import host_of_authority
 
 HEAD_LIMIT = 64 * 1024  # bytes of one message head, as far as feeds show it
@@ -57,13 +58,13 @@ class Http1Observer:
     def __init__(self) -> None:
         self.seen_request = False
         self._now = 0.0
-        self._watching = True
+        self.watching = True
         self._requests = _Requests(self)
         self._responses = _Responses(self)
-        self._open: deque[_Open] = deque()
-        self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self.open: list[_Open] = []
+        self.done: list[Exchange] = []
         self._websocket: WebSocketObserver | None = None
-        self._heads = 0
+        self.heads = 0
         """Open requests whose response has no body whatever it says."""
         self._up = self._down = 0
         """Bytes that belong to no exchange yet."""
@@ -77,11 +78,11 @@ class Http1Observer:
         try:
             if side is Side.DOWNSTREAM:
                 self._up += len(data)
-                if self._watching:
+                if self.watching:
                     self._requests.feed(data)
             else:
                 self._down += len(data)
-                if self._watching:
+                if self.watching:
                     self._responses.feed(data)
         except httptools.HttpParserError:
             # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
@@ -90,24 +91,24 @@ class Http1Observer:
     def end(self, side: Side, now: float) -> None:
         """No more bytes from this side.  The end of a response may be exactly this."""
         self._now = now
-        if side is Side.UPSTREAM and self._open and self._open[0].status is not None:
-            explicit = self._open[0].framing is _Framing.EXPLICIT
+        if side is Side.UPSTREAM and self.open and self.open[0].status is not None:
+            explicit = self.open[0].framing is _Framing.EXPLICIT
             self._finish("the response was cut short" if explicit else None)
 
     def cut(self, now: float, why: str) -> None:
         self._now = now
-        while self._open:
+        while self.open:
             self._finish(why)
         if self._websocket is not None:
-            self._done.append(self._websocket.finish(now, why))
+            self.done.append(self._websocket.finish(now, why))
             self._websocket = None
+        self.stop()
+        self._requests.close()
+        self._responses.close()
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
-        if not self._done:
-            return []
-        done = list(self._done)
-        self._done.clear()
+        done, self.done = self.done, []
         return done
 
     def untold(self) -> tuple[int, int]:
@@ -121,14 +122,14 @@ class Http1Observer:
 
     def _to_websocket(self, websocket: WebSocketObserver, side: Side, data: bytes) -> None:
         """Bytes that were counted with the exchange that opened it."""
-        opening = self._done.pop()
+        opening = self.done.pop()
         up, down = (len(data), 0) if side is Side.DOWNSTREAM else (0, len(data))
-        self._done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
+        self.done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
         websocket.receive(side, data)
 
     def stop(self) -> None:
         """Watch no further.  Open exchanges stay open until the connection ends."""
-        self._watching = False
+        self.watching = False
         self._requests.drop()
         self._responses.drop()
 
@@ -136,22 +137,33 @@ class Http1Observer:
 
     def request_began(self) -> _Open:
         request = _Open(self._now)
-        if len(self._open) >= PIPELINE_LIMIT:
+        if len(self.open) >= PIPELINE_LIMIT:
             self.stop()
             return request
-        self._open.append(request)
+        self.open.append(request)
         return request
 
     def front(self) -> _Open | None:
-        return self._open[0] if self._open else None
+        return self.open[0] if self.open else None
 
-    def head_is_pipelined(self) -> bool:
-        return self._heads > 0
+    def whole_request(self, method: str, target: bytes, host: str | None) -> None:
+        request = self.request_began()
+        request.method, request.target, request.host = method, target[:PATH_LIMIT], host
+        self.request_named(method)
+
+    def awaits_plain(self) -> bool:
+        """The next response is one that `whole_response` may end: it answers neither HEAD nor CONNECT."""
+        return bool(self.open) and not self.heads and self.open[0].status is None and self.open[0].method != "CONNECT"
+
+    def whole_response(self, status: int) -> None:
+        self.open[0].status = status
+        self._finish(None)
+        self._requests.go_on()
 
     def request_named(self, method: str) -> None:
         self.seen_request = True
         if method == "HEAD":
-            self._heads += 1
+            self.heads += 1
 
     def response_complete(self) -> None:
         front = self.front()
@@ -174,20 +186,16 @@ class Http1Observer:
         else:
             self._requests.go_on()
 
-    @property
-    def watching(self) -> bool:
-        return self._watching
-
     def _finish(self, error: str | None) -> None:
-        request = self._open.popleft()
+        request = self.open.pop(0)
         if request.method == "HEAD":
-            self._heads -= 1
+            self.heads -= 1
         if not request.method:  # the end came within the request line
             return
         up, down = self._up, self._down
         self._up = self._down = 0
         path = request.target[:PATH_LIMIT].decode("latin-1")
-        self._done.append(
+        self.done.append(
             Exchange(request.method, path, request.host, request.status, up, down, request.started, self._now, error)
         )
 
@@ -202,6 +210,11 @@ class _Requests:
         self._head_size = 0
         self._pending: bytearray | None = None
         """After a request that asked to leave HTTP/1: what came since, until the response says which it is."""
+        self._within = False
+        self._whole = 0
+        """Messages that this feed has ended, if the connection is kept after them."""
+        self._repeated = RepeatedRequest()
+        self._last_host: str | None = None
         self._host_field: bytes | None = None
         self._host: str | None = None
 
@@ -211,7 +224,15 @@ class _Requests:
             if len(self._pending) > PENDING_LIMIT:
                 self._observer.stop()
             return
+        between = not self._within
+        if between:
+            again = self._repeated.read(data)
+            if again is not None:
+                self._observer.whole_request(*again, self._repeated.host)
+                return
+        self._repeated.forget()
         self._head_size += len(data)
+        self._whole = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -219,6 +240,8 @@ class _Requests:
             return
         if self._current is None:
             self._head_size = 0
+            if between and self._whole == 1 and not self._within and len(data) <= HEAD_LIMIT:
+                self._repeated.remember(data, self._last_host)
         elif self._head_size > HEAD_LIMIT:
             self._observer.stop()
 
@@ -227,6 +250,7 @@ class _Requests:
         if self._pending is not None and self._observer.front() is None:
             pending, self._pending = bytes(self._pending), None
             self._parser = httptools.HttpRequestParser(self)
+            self._within = False
             if pending:
                 self.feed(pending)
 
@@ -237,8 +261,19 @@ class _Requests:
     def drop(self) -> None:
         self._pending = None
 
+    def close(self) -> None:
+        """Let go of the parser, which holds us: nobody should have to wait for the cycle collector."""
+        with suppress(AttributeError):  # twice is harmless
+            del self._parser
+
     def on_message_begin(self) -> None:
+        self._within = True
         self._current = self._observer.request_began()
+
+    def on_message_complete(self) -> None:
+        self._within = False
+        if self._parser.should_keep_alive():
+            self._whole += 1
 
     def on_url(self, part: bytes) -> None:
         current = self._current
@@ -253,6 +288,7 @@ class _Requests:
 
     def on_headers_complete(self) -> None:
         if self._current is not None:
+            self._last_host = self._current.host
             self._current.method = method = self._parser.get_method().decode("ascii")
             self._observer.request_named(method)
         self._current = None
@@ -263,19 +299,28 @@ class _Responses:
 
     def __init__(self, observer: Http1Observer) -> None:
         self._observer = observer
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
+        """From the first response that `_whole` does not read."""
+        self._whole = WholeResponse()
         self._within = False
         self._in_head = False
+        self._last = False
+        """The server said that it closes after this one."""
         self._head_size = 0
         self._head_answer = bytearray()
         self._bytewise = 0
 
     def feed(self, data: bytes) -> None:
+        if not (self._within or self._last) and self._observer.awaits_plain():
+            status = self._whole.read(data)
+            if status is not None:
+                self._observer.whole_response(status)
+                return
         while data and self._observer.watching:
             front = self._observer.front()
             if front is not None and front.method == "HEAD" and not self._within:
                 data = self._feed_answer_to_head(data)
-            elif self._observer.head_is_pipelined():
+            elif self._observer.heads:
                 data = self._feed_until_complete(data)
             else:
                 self._feed(data)
@@ -284,10 +329,17 @@ class _Responses:
     def drop(self) -> None:
         self._head_answer.clear()
 
+    def close(self) -> None:
+        self._parser = None
+        self._whole.close()
+
     def _feed(self, data: bytes) -> None:
         self._head_size += len(data)
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._observer.switched(data[upgrade.args[0] :])  # 101: response_complete has stopped this parser
             return
@@ -310,7 +362,7 @@ class _Responses:
         self._feed(head)
         if self._within:  # it announced the body that GET would have got
             self.on_message_complete()
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = None
         return rest
 
     def _feed_until_complete(self, data: bytes) -> bytes:
@@ -351,10 +403,12 @@ class _Responses:
         front = self._observer.front()
         if front is None:
             return
+        assert self._parser is not None, "it calls us"
         front.status = self._parser.get_status_code()
         if front.method == "CONNECT" and 200 <= front.status < 300:
             self._observer.response_complete()  # from here on it is a tunnel
 
     def on_message_complete(self) -> None:
         self._within = False
+        self._last = self._parser is not None and not self._parser.should_keep_alive()
         self._observer.response_complete()

@@ -7,11 +7,10 @@ what was open stays open until the connection ends, and the traffic goes on with
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from pointsman.engine.events import Side
-from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
+from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.wire.hpack import Decoder, Field, HpackError
 from pointsman.wire.http2_frames import (
@@ -79,7 +78,7 @@ class Http2Observer:
         self._up = _Direction(Side.DOWNSTREAM)
         self._down = _Direction(Side.UPSTREAM)
         self._streams: dict[int, _Stream] = {}
-        self._done: deque[Exchange] = deque(maxlen=FINISHED_LIMIT)
+        self.done: list[Exchange] = []
         self._hosts: tuple[bytes, str | None] = (b"", None)
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
@@ -111,10 +110,7 @@ class Http2Observer:
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
-        if not self._done:
-            return []
-        done = list(self._done)
-        self._done.clear()
+        done, self.done = self.done, []
         return done
 
     def _count(self, side: Side, number: int, size: int) -> None:
@@ -220,7 +216,7 @@ class Http2Observer:
 
     def _finish(self, number: int, error: str | None) -> None:
         stream = self._streams.pop(number)
-        self._done.append(
+        self.done.append(
             Exchange(
                 method=stream.method,
                 path=stream.path,

@@ -63,6 +63,7 @@ class Interception:
         context = upstream_tls(alpn)
         session = self._sessions.find(self._session_key, context, now)
         self._offered = session is not None
+        self._session_refused = False
         self._wants_session = self._sessions.wants(self._session_key, context, now)
         self._name = name
         self._state = _State.UPSTREAM_HANDSHAKE
@@ -83,6 +84,9 @@ class Interception:
         self.failure: str | None = None
         self.refusal: str | None = None
         """How the app refused our certificate, if it did: an alert, or CLOSED."""
+        self._commands: list[Command] = []
+        self.news = False
+        """After `carry`: there are commands or exchanges to take, or there is a failure."""
 
     @property
     def name(self) -> str:
@@ -93,13 +97,17 @@ class Interception:
         return len(self._ended) == 2  # len(Side) is a loop in Python
 
     @property
+    def streaming(self) -> bool:
+        return self._state is _State.STREAMING
+
+    @property
     def protocol(self) -> str:
         if not self._observer.seen_request:
             return "tls"
         return "h2" if isinstance(self._observer, Http2Observer) else "https"
 
-    def start(self) -> list[Command]:
-        return self._upstream_handshake()
+    def start(self, now: float) -> list[Command]:
+        return self._upstream_handshake(now)
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         try:
@@ -157,23 +165,26 @@ class Interception:
         own.receive(data)
         match self._state:
             case _State.UPSTREAM_HANDSHAKE:
-                return self._upstream_handshake()
+                return self._upstream_handshake(now)
             case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
                 return self._downstream_handshake(now)
             case _:
                 return []  # the origin speaks early: its bytes wait in the memory BIO, and it is paused
 
-    def _upstream_handshake(self) -> list[Command]:
+    def _upstream_handshake(self, now: float) -> list[Command]:
         done = self._upstream.handshake()
         commands = self._flush(Side.UPSTREAM)
         if done:
             self._state = _State.MINTING
             if self._offered and not self._upstream.resumed():
-                self._sessions.forget(self._session_key)
-                self._wants_session = True
+                self._session_refused = True
+                self._wants_session = self._sessions.refused(self._session_key, self._upstream.context, now)
             if self._upstream.alpn() == HTTP2:
                 self._observer = Http2Observer()
-            names = dict.fromkeys((self._name, *self._upstream.certificate_names()))
+            upstream = self._upstream
+            names = dict.fromkeys(
+                (self._name, *self._sessions.names(upstream.certificate(), upstream.certificate_names))
+            )
             commands += [
                 Pause(Side.UPSTREAM),
                 MintLeaf(tuple(names)[:NAMES_LIMIT], self._upstream.alpn()),
@@ -192,38 +203,64 @@ class Interception:
                 commands.append(End(side.other))
         return commands
 
-    def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
-        """Decrypt `data` and what came before it, and carry it over to the other side."""
-        assert self._downstream is not None, "both handshakes are done"
-        if side is Side.DOWNSTREAM:
-            own, other = self._downstream, self._upstream
-        else:
-            own, other = self._upstream, self._downstream
-        own.receive(data)
-        plaintext = own.read()
-        if plaintext:
-            if side is Side.DOWNSTREAM:
-                self.bytes_up += len(plaintext)
-            else:
-                self.bytes_down += len(plaintext)
-                if self._wants_session:  # tickets come before the first data
-                    self._wants_session = False
-                    self._sessions.keep(self._session_key, own.context, own.session(), now)
-            self._observer.receive(side, plaintext, now)
-            other.write(plaintext)
+    def carry(self, side: Side, data: bytes, now: float) -> bytes:
+        """While `streaming`: decrypt `data` and what came before it, observe it, and encrypt it for the other side.
+
+        `news` says whether something else follows.
+        """
+        own, other = (
+            (self._downstream, self._upstream) if side is Side.DOWNSTREAM else (self._upstream, self._downstream)
+        )
+        assert own is not None and other is not None, "both handshakes are done"
+        observer = self._observer
+        carried = b""
+        try:
+            plaintext = own.decrypt(data)
+            if plaintext:
+                if side is Side.DOWNSTREAM:
+                    self.bytes_up += len(plaintext)
+                else:
+                    self.bytes_down += len(plaintext)
+                    if self._wants_session:  # tickets come before the first data
+                        self._wants_session = False
+                        self._keep_session(now)
+                observer.receive(side, plaintext, now)
+                carried = other.encrypt(plaintext)
+        except TlsError as failed:
+            self._commands += self._fail(side, failed)
+            self.news = True
+            return carried
         if own.closed_by_peer and side not in self._closed:
             self._closed.add(side)
-            self._observer.end(side, now)
+            observer.end(side, now)
             other.close()
-        commands: list[Command] = []
-        if to_other := other.outgoing():
-            commands.append(Send(side.other, to_other))
-        if to_own := own.outgoing():
-            commands.append(Send(side, to_own))
+            carried += other.outgoing.read()
+        if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
+            self._commands += self._flush(side)
+            self.news = True
+        if observer.done:
+            self.news = True
+        return carried
+
+    def _keep_session(self, now: float) -> None:
+        upstream = self._upstream
+        self._sessions.keep(
+            self._session_key, upstream.context, upstream.session(), now, after_refusal=self._session_refused
+        )
+
+    def take_commands(self) -> list[Command]:
+        """What follows from what was carried."""
+        self.news = False
+        commands, self._commands = self._commands, []
         return commands
 
+    def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
+        carried = self.carry(side, data, now)
+        commands = self.take_commands()
+        return [Send(side.other, carried), *commands] if carried else commands
+
     def _flush(self, side: Side) -> list[Command]:
-        data = self._own(side).outgoing()
+        data = self._own(side).outgoing.read()
         return [Send(side, data)] if data else []
 
     def _own(self, side: Side) -> TlsSide:

@@ -5,7 +5,7 @@ It counts and names; it decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -54,67 +54,68 @@ class RecordMaker:
         """Seconds since 1970, UTC."""
         return self._flow.time + (now - self._started)
 
-    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception) -> Iterator[FlowRecord]:
-        for exchange in done:
-            self._reported = True
-            yield self._record(
-                exchange.started,
-                exchange.ended,
-                host=exchange.host or self._known.host,
-                protocol=layer.protocol,
-                exchange=exchange,
-                error=exchange.error,
-            )
+    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception) -> list[FlowRecord]:
+        self._reported = True
+        protocol = layer.protocol
+        return [self._of_exchange(exchange, protocol) for exchange in done]
 
-    def finish(self, layer: Relay | Interception | None, now: float, error: str | None) -> Iterator[FlowRecord]:
+    def finish(self, layer: Relay | Interception | None, now: float, error: str | None) -> list[FlowRecord]:
         """The last ones: exchanges that were under way, or the connection itself."""
         if layer is not None:
             layer.cut(now, error or "no response")
-            yield from self.exchanges(layer.exchanges(), layer)
+            done = layer.exchanges()
+            if done:
+                return self.exchanges(done, layer)
         if self._reported:
-            return
-        yield self._record(
-            self._started,
-            now,
-            host=self._known.host,
-            protocol=self._known.protocol,
-            bytes_up=layer.bytes_up if layer is not None else 0,
-            bytes_down=layer.bytes_down if layer is not None else 0,
-            error=error,
-        )
+            return []
+        return [self._of_connection(layer, now, error)]
 
-    def _record(
-        self,
-        started: float,
-        ended: float,
-        *,
-        host: str | None,
-        protocol: str,
-        error: str | None,
-        bytes_up: int = 0,
-        bytes_down: int = 0,
-        exchange: Exchange | None = None,
-    ) -> FlowRecord:
-        """One call makes it whole: at thirty thousand a second, copying a template costs more than the parsing."""
+    def _of_connection(self, layer: Relay | Interception | None, now: float, error: str | None) -> FlowRecord:
         known = self._known
         return FlowRecord(
             flow=self._flow.id,
-            time=self.wall(started),
+            time=self._flow.time,
             app=self._flow.app,
             pid=self._flow.pid,
             address=self._address,
             port=self._flow.original_destination[1],
-            host=host,
+            host=known.host,
             decision=known.action,
             rule=known.rule,
-            protocol=protocol,
-            method=exchange.method if exchange is not None else None,
-            path=exchange.path if exchange is not None else None,
-            status=exchange.status if exchange is not None else None,
-            bytes_up=exchange.bytes_up if exchange is not None else bytes_up,
-            bytes_down=exchange.bytes_down if exchange is not None else bytes_down,
-            duration_ms=round((ended - started) * 1000, 3),
+            protocol=known.protocol,
+            bytes_up=layer.bytes_up if layer is not None else 0,
+            bytes_down=layer.bytes_down if layer is not None else 0,
+            duration_ms=_milliseconds(self._started, now),
             error=error,
             upstream=self.upstream,
-            note=exchange.note if exchange is not None and exchange.note else self.note,
+            note=self.note,
         )
+
+    def _of_exchange(self, exchange: Exchange, protocol: str) -> FlowRecord:
+        """Every field by position: at thirty thousand a second, matching names costs more than all the rest."""
+        flow, known = self._flow, self._known
+        return FlowRecord(
+            flow.id,
+            flow.time + (exchange.started - self._started),
+            flow.app,
+            flow.pid,
+            self._address,
+            flow.original_destination[1],
+            exchange.host or known.host,
+            known.action,
+            known.rule,
+            protocol,
+            exchange.method,
+            exchange.path,
+            exchange.status,
+            exchange.bytes_up,
+            exchange.bytes_down,
+            _milliseconds(exchange.started, exchange.ended),
+            exchange.error,
+            self.upstream,
+            exchange.note or self.note,
+        )
+
+
+def _milliseconds(since: float, until: float) -> float:
+    return round((until - since) * 1000, 3)

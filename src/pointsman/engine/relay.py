@@ -22,6 +22,8 @@ class Relay:
         """A relay shakes no hands."""
         self.failure: str | None = None
         """A relay never fails by itself."""
+        self.news = False
+        """After `carry`: there are exchanges to take."""
 
     @property
     def finished(self) -> bool:
@@ -32,13 +34,23 @@ class Relay:
         return "http/1.1" if self._observer is not None else "tcp"
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
+        return [Send(side.other, self.carry(side, data, now))]
+
+    def carry(self, side: Side, data: bytes, now: float) -> bytes:
+        """What goes to the other side; `news` says whether something else follows."""
         if side is Side.DOWNSTREAM:
             self.bytes_up += len(data)
         else:
             self.bytes_down += len(data)
         if self._observer is not None:
             self._observer.receive(side, data, now)
-        return [Send(side.other, data)]
+            self.news = bool(self._observer.done)
+        return data
+
+    def take_commands(self) -> list[Command]:
+        """What follows from what was carried."""
+        self.news = False
+        return []
 
     def end(self, side: Side, now: float) -> list[Command]:
         if side in self._ended:

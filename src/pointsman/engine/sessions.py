@@ -1,4 +1,5 @@
-"""TLS sessions with origins, so that the next handshake is a shorter one (RFC 8446 2.2).
+"""What is remembered of origins: TLS sessions, so that the next handshake is a shorter one (RFC 8446 2.2), and the
+names in their certificates.
 
 A session stands for a certificate that was verified for this very name, so it is kept for minutes, not for the hours
 that servers allow.  It serves every connection of that time, and whether a server gives one at all is asked once in
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 LIFETIME = 600.0  # seconds
-CAPACITY = 512  # sessions; one takes a few KiB in OpenSSL
+CAPACITY = 512  # sessions, and certificates; one takes a few KiB
 
 Key = tuple[str, int]
 """The name we asked for, and the port."""
@@ -24,11 +26,15 @@ class _Kept:
     """None: the server gave none."""
     context: ssl.SSLContext
     until: float
+    after_refusal: bool = False
+    """The server did not take the one before."""
 
 
 class Sessions:
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+
+        self._names: dict[bytes, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -43,17 +49,41 @@ class Sessions:
         kept = self._kept.get(key)
         return kept is None or not self._is_of(kept, context, now)
 
-    def keep(self, key: Key, context: ssl.SSLContext, session: ssl.SSLSession | None, now: float) -> None:
+    def keep(
+        self,
+        key: Key,
+        context: ssl.SSLContext,
+        session: ssl.SSLSession | None,
+        now: float,
+        *,
+        after_refusal: bool = False,
+    ) -> None:
         if session is not None and not (session.has_ticket or session.id):
             session = None
-        self.forget(key)
-        self._kept[key] = _Kept(session, context, now + LIFETIME)
+        self._kept.pop(key, None)
+        self._kept[key] = _Kept(session, context, now + LIFETIME, after_refusal)
         while len(self._kept) > CAPACITY:
             self._kept.popitem(last=False)
 
-    def forget(self, key: Key) -> None:
-        """The server did not take it."""
-        self._kept.pop(key, None)
+    def names(self, certificate: bytes, read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        """Those in this certificate (DER); `read` tells them if it is new."""
+        names = self._names.get(certificate)
+        if names is None:
+            if len(self._names) >= CAPACITY:
+                self._names.clear()
+            names = self._names[certificate] = read()
+        return names
+
+    def refused(self, key: Key, context: ssl.SSLContext, now: float) -> bool:
+        """The server did not take the session it was offered.  True if it should be asked for another one.
+
+        It may have forgotten, once.  One that refuses twice in a row gives sessions and takes none.
+        """
+        kept = self._kept.pop(key, None)
+        if kept is not None and kept.after_refusal:
+            self.keep(key, context, None, now)
+            return False
+        return True
 
     def _is_of(self, kept: _Kept, context: ssl.SSLContext, now: float) -> bool:
         return kept.context is context and now < kept.until

@@ -12,7 +12,7 @@ from typing import Final
 
 from pointsman.wire.tls_alert import Alert
 
-READ_SIZE = 64 * 1024  # bytes; must be more than one record of TLS
+READ_SIZE = 16 * 1024  # bytes; the most that a record of TLS has, so a read leaves nothing of one behind
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h that have an alert of their own (RFC 8446 6.2).
 _VERIFY_ALERTS: Final = {
@@ -38,6 +38,8 @@ class TlsError(Exception):
 
 
 class TlsSide:
+    __slots__ = ("_closed", "_incoming", "_tls", "closed_by_peer", "context", "established", "outgoing")
+
     def __init__(
         self,
         context: ssl.SSLContext,
@@ -48,9 +50,10 @@ class TlsSide:
     ) -> None:
         self.context = context
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+        """Bytes for the wire."""
         self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
+            self._incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
         self.established = False
         self.closed_by_peer = False
@@ -75,18 +78,20 @@ class TlsSide:
         self.established = True
         return True
 
-    def read(self) -> bytes:
-        """All plaintext that is here.  Raises TlsError."""
+    def decrypt(self, data: bytes) -> bytes:
+        """All plaintext that is here once `data` has come.  Raises TlsError."""
+        incoming, read = self._incoming, self._tls.read
+        incoming.write(data)
         parts: list[bytes] = []
         try:
-            while data := self._tls.read(READ_SIZE):
-                if not self._incoming.pending:
+            while plaintext := read(READ_SIZE):
+                if not incoming.pending:
                     # A read gives a record at most, so nothing is left; asking once more would cost an exception.
                     if not parts:
-                        return data
-                    parts.append(data)
+                        return plaintext
+                    parts.append(plaintext)
                     break
-                parts.append(data)
+                parts.append(plaintext)
             else:
                 self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
@@ -97,8 +102,8 @@ class TlsSide:
             raise _failed(error) from error
         return b"".join(parts)
 
-    def write(self, data: bytes) -> None:
-        """`data` is not empty.  Raises TlsError.
+    def encrypt(self, data: bytes) -> bytes:
+        """What goes over the wire for `data`, which is not empty, and whatever else waited.  Raises TlsError.
 
         Never waits: a memory BIO takes everything, and renegotiation is off.
         """
@@ -108,6 +113,7 @@ class TlsSide:
                 sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
+        return self.outgoing.read()
 
     def close(self) -> None:
         """Send close_notify.  What the peer still sends can be read on (RFC 8446 6.1)."""
@@ -119,10 +125,6 @@ class TlsSide:
         with suppress(ssl.SSLError):
             self._tls.unwrap()
 
-    def outgoing(self) -> bytes:
-        """Bytes for the wire that have come together since the last call."""
-        return self._outgoing.read() if self._outgoing.pending else b""
-
     def session(self) -> ssl.SSLSession | None:
         """What would make the next handshake with this server a short one.  In TLS 1.3 it comes with first data."""
         return self._tls.session
@@ -132,6 +134,10 @@ class TlsSide:
 
     def alpn(self) -> str | None:
         return self._tls.selected_alpn_protocol()
+
+    def certificate(self) -> bytes:
+        """The peer's verified certificate, in DER; empty if it has none."""
+        return self._tls.getpeercert(binary_form=True) or b""
 
     def certificate_names(self) -> tuple[str, ...]:
         """DNS names and addresses in the peer's verified certificate."""

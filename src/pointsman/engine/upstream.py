@@ -43,16 +43,13 @@ class TlsLayers:
     def wrap(self, data: bytes) -> bytes:
         """Plaintext to bytes of the wire.  Raises TlsError."""
         for side in reversed(self._sides):
-            if data:
-                side.write(data)
-            data = side.outgoing()
+            data = side.encrypt(data) if data else side.outgoing.read()
         return data
 
     def unwrap(self, data: bytes) -> bytes:
         """Bytes of the wire to plaintext, as far as there are whole records.  Raises TlsError."""
         for side in self._sides:
-            side.receive(data)
-            data = side.read()
+            data = side.decrypt(data)
         return data
 
     def close(self) -> bytes:
@@ -196,13 +193,13 @@ class Tunnel:
         side.receive(self._received)
         self._received = b""
         finished = side.handshake()
-        if said := side.outgoing():
+        if said := side.outgoing.read():
             self._say(said)
         if not finished:
             return False
         self._handshaking = None
         self.layers.add(side)
-        self._received = side.read()  # a record that came with the end of the handshake
+        self._received = side.decrypt(b"")  # a record that came with the end of the handshake
         self._ask(hop)
         return True
 

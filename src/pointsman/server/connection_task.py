@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ class ConnectionTask:
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._streams: dict[Side, Stream] = {}
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._handling = False
         self._timer: asyncio.TimerHandle | None = None
         self._dialling: ReadyDial | None = None
@@ -98,17 +97,18 @@ class ConnectionTask:
 
     def received(self, side: Side, data: bytes) -> None:
         """As `_handle(Received(side, data))`, by the shortest way: this is where the time goes."""
-        if self._handling or self._bug is not None:
-            self._events.append(Received(side, data))
+        connection = self._connection
+        if not connection.steady or self._handling or self._bug is not None:
+            self._handle(Received(side, data))
             return
-        self._handling = True
         try:
-            self._do(self._connection.received(side, data, self._loop.time()))
-            self._handling = False
-            if self._events:
-                self._handle_events()
-            if not self._connection.steady:
-                self._arm()
+            carried = connection.carry(side, data, self._loop.time())
+            if carried and (stream := self._streams.get(side.other)) is not None:
+                stream.write(carried)
+            if connection.left:
+                self._do(connection.take_left())
+                if connection.closing:
+                    self._arm()
         except Exception as bug:
             self._crashed(bug)
 
@@ -151,7 +151,7 @@ class ConnectionTask:
         self._handling = True
         try:
             while self._events:
-                self._do(self._connection.handle(self._events.popleft(), self._loop.time()))
+                self._do(self._connection.handle(self._events.pop(0), self._loop.time()))
         finally:
             self._handling = False
 
@@ -311,7 +311,10 @@ class ConnectionTask:
         self._dialling.start(self._destination)
 
     def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
+        self._dialling = None  # or the two would hold each other, and all that we hold, until the cycle collector looks
         if self._bug is not None or self._connection.closing:
+            if error is None:
+                self._loop.remove_reader(upstream.fileno())
             upstream.close()
         elif error is not None:
             self._handle(ConnectFailed(describe(error)))

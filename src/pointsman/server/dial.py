@@ -50,8 +50,14 @@ class ReadyDial:
 
     def _writable(self) -> None:
         self._waiting = False
-        self._loop.remove_writer(self._upstream.fileno())
-        self._finish(self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        descriptor = self._upstream.fileno()
+        error = self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error:
+            # Whoever takes it over reads from it.  uvloop forgets a descriptor that nobody watches and pays seven
+            # system calls to learn of it again.
+            self._loop.add_reader(descriptor, _nobody_reads_yet)
+        self._loop.remove_writer(descriptor)
+        self._finish(error)
 
     def _finish(self, error: int) -> None:
         if self._over:
@@ -60,6 +66,10 @@ class ReadyDial:
         if error:
             self._upstream.close()
         self._done(self._upstream, OSError(error, os.strerror(error)) if error else None)
+
+
+def _nobody_reads_yet() -> None:
+    """Replaced before the loop turns."""
 
 
 async def dial(destination: tuple[Address, int], records: bytes, redirects: RedirectSource) -> socket.socket:

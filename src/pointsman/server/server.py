@@ -22,7 +22,7 @@ from pointsman.policy.rules import Policy
 from pointsman.server.connection_task import ConnectionTask, Services
 from pointsman.server.limits import Counters, Limits
 from pointsman.server.listener import accept_forever
-from pointsman.server.stream import reset_on_close
+from pointsman.server.stream import keep_freed_blocks, reset_on_close
 from pointsman.system.interface import System
 from pointsman.system.program_path import program_path
 from pointsman.wire.abi import AbiError, Address
@@ -62,6 +62,7 @@ class Server:
 
     async def serve(self, listening: Sequence[socket.socket], stop: asyncio.Event) -> None:
         """Accept until `stop` is set, then let open connections finish for as long as the limits say."""
+        keep_freed_blocks()
         async with asyncio.TaskGroup() as group:
             accepting = [
                 group.create_task(

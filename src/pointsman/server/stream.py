@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections import deque
 from contextlib import suppress
 from typing import Protocol, cast
 
@@ -21,9 +20,20 @@ from pointsman.engine.events import Side
 
 HIGH_WATER = 64 * 1024  # bytes waiting to be sent: pause the other side
 LOW_WATER = 16 * 1024  # bytes waiting to be sent: let it go on
-READ_SIZE = 256 * 1024  # bytes of one read; what uvloop takes
+READ_SIZE = 256 * 1024
+KEPT = 8 * 1024 * 1024  # bytes
 _buffer = bytearray(READ_SIZE)
 _view = memoryview(_buffer)
+
+
+def keep_freed_blocks() -> None:
+    """Let the allocator keep blocks of the size of a read for the next one, on a C library that learns (glibc).
+
+    By default it gives back to the kernel what it frees beyond 128 KiB, and each read of bulk then pays for fresh
+    pages: a fourth of the CPU (docs/performance.md).  glibc learns from the free of a block that it had mapped:
+    such blocks come from the heap from then on, and twice as much stays there.  Elsewhere this does nothing.
+    """
+    bytes(KEPT)
 
 
 class Owner(Protocol):
@@ -68,7 +78,7 @@ class ReadyStream:
         self._side = side
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []  # a deque takes 700 bytes when empty, and there are two for each connection
         self.queued = 0
         self._reading = False
         self._congested = False
@@ -153,7 +163,7 @@ class ReadyStream:
                 if sent < len(data):
                     self._queue[0] = data[sent:]
                     break
-                self._queue.popleft()
+                del self._queue[0]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:

@@ -14,6 +14,7 @@ LIMIT = 64 * 1024  # bytes of records; a hello with post-quantum key shares has 
 MAX_RECORD = 2**14  # bytes of fragment in one plaintext record
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
+_FIXED = 34  # bytes at the begin of the body: legacy version and random
 _SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -38,7 +39,7 @@ def parse_client_hello(data: bytes | bytearray) -> ClientHello | Incomplete:
     if isinstance(message, Incomplete):
         return message
     try:
-        return _parse_body(_Reader(message))
+        return _parse_body(message)
     except _MalformedError:
         return Incomplete.NOT_TLS
 
@@ -77,26 +78,39 @@ def _may_be_record(header: bytes | bytearray) -> bool:
     return (len(header) < 1 or header[0] == _HANDSHAKE) and (len(header) < 2 or header[1] == 3)
 
 
-def _parse_body(body: _Reader) -> ClientHello:
-    legacy_version = body.number(2)
-    body.take(32)  # random
-    body.vector(1)  # legacy session id
-    body.vector(2)  # cipher suites
-    body.vector(1)  # compression methods
+def _parse_body(body: bytes) -> ClientHello:
+    """By offsets: most of a hello is of no interest here, and every connection brings one."""
+    legacy_version = int.from_bytes(body[:2], "big")
+    at = _FIXED
+    for length_size in (1, 2, 1):  # legacy session id, cipher suites, compression methods
+        at = _end_of_vector(body, at, len(body), length_size)
     name: str | None = None
     alpn: tuple[str, ...] = ()
     versions: tuple[int, ...] = (legacy_version,)
-    extensions = body.vector(2) if body.left() else _Reader(b"")
-    while extensions.left():
-        kind = extensions.number(2)
-        content = extensions.vector(2)
-        if kind == _SERVER_NAME:
-            name = _server_name(content)
-        elif kind == _ALPN:
-            alpn = _alpn(content)
-        elif kind == _SUPPORTED_VERSIONS:
-            versions = _versions(content)
+    if at < len(body):
+        end = _end_of_vector(body, at, len(body), 2)
+        at += 2
+        while at < end:
+            begin, at = at, _end_of_vector(body, at + 2, end, 2)
+            kind = body[begin] << 8 | body[begin + 1]
+            if kind == _SERVER_NAME:
+                name = _server_name(_Reader(body[begin + 4 : at]))
+            elif kind == _ALPN:
+                alpn = _alpn(_Reader(body[begin + 4 : at]))
+            elif kind == _SUPPORTED_VERSIONS:
+                versions = _versions(_Reader(body[begin + 4 : at]))
     return ClientHello(name, alpn, versions)
+
+
+def _end_of_vector(data: bytes, at: int, end: int, length_size: int) -> int:
+    """Where the vector ends whose length stands at `at`; it must lie before `end`.  Raises _MalformedError."""
+    begin = at + length_size
+    if begin > end:
+        raise _MalformedError
+    stop = begin + (data[at] if length_size == 1 else data[at] << 8 | data[at + 1])
+    if stop > end:
+        raise _MalformedError
+    return stop
 
 
 def _server_name(content: _Reader) -> str | None:
