@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pointsman.engine.events import Side
 from pointsman.engine.flow_record import FlowRecord
+from pointsman.engine.messages import Subject
 
 
 class Dial(Struct, frozen=True, gc=False):
@@ -49,6 +50,15 @@ class Learn(Struct, frozen=True, gc=False):
 
     host: str
     reason: str
+
+
+class Consult(Struct, frozen=True, gc=False):
+    """Ask whoever listens to `hook` about `subject`, which they may change; `Consulted` with this number answers."""
+
+    number: int
+    """Of the question, unique in this connection."""
+    hook: str
+    subject: Subject
 
 
 class Report(Struct, frozen=True, gc=False):

@@ -73,6 +73,12 @@ class LeafFailed(Struct, frozen=True, gc=False):
     error: str
 
 
+class Consulted(Struct, frozen=True, gc=False):
+    """In answer to `Consult`: whoever listens has changed its subject as they wanted."""
+
+    number: int
+
+
 class Stopping(Struct, frozen=True, gc=False):
     """The proxy stops and will not wait for this connection any longer."""
 
