@@ -7,6 +7,7 @@ messages need not, and cannot, get them wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 from pointsman.engine.messages import Headers, HttpFlow, Request, Response
@@ -15,6 +16,7 @@ from pointsman.engine.transaction import lengths
 from pointsman.wire.http1_heads import Facts, Field, RequestHead, ResponseHead, write_request, write_response
 from pointsman.wire.http_head import host_of_authority
 
+_host_of = lru_cache(maxsize=256)(host_of_authority)  # a connection asks for the same one again and again
 _H2C = (b"upgrade", b"http2-settings")
 
 
@@ -55,7 +57,7 @@ def new_request(head: RequestHead, context: Context, now: float) -> tuple[Reques
         raw_content=None,
         timestamp_start=context.wall(now),
     )
-    return request, host_of_authority(authority) if authority else None
+    return request, _host_of(authority) if authority else None
 
 
 def new_response(head: ResponseHead, context: Context, now: float) -> Response:
