@@ -254,6 +254,14 @@ def test_a_malformed_request_is_reset_and_the_connection_goes_on(name: str) -> N
     assert [e.stream_id for e in world.of(APP, events.StreamEnded)] == [3]
 
 
+def test_a_body_without_a_head_is_no_response() -> None:
+    world = World()
+    world.request()
+    world.send_raw(ORIGIN, write_frame(0, 1, 1, b"body"))
+    assert dict(world.of(APP, events.ResponseReceived)[0].headers)[":status"] == "502"
+    assert world.exchanges()[0].error == "refused: a body without a head"
+
+
 def test_less_body_than_announced_is_no_request() -> None:
     world = World()
     world.app.send_headers(1, [*REQUEST, ("content-length", "5")])
@@ -354,7 +362,7 @@ def test_however_the_bytes_are_cut_the_messages_are_the_same(
     assert all(one.error is None for one in world.rebuild.take())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10), st.integers(0, 255), st.integers(0, 5),
                           st.binary(max_size=40)), max_size=12))  # fmt: skip
 def test_any_frames_end_in_order(frames: list[tuple[bool, int, int, int, bytes]]) -> None:

@@ -175,6 +175,8 @@ class Http2Rebuild(Rebuild):
     def _pass_in(self, stream: _Stream, side: Side, event: HeadersCame | DataCame) -> None:
         transaction = stream.transaction
         if isinstance(event, DataCame):
+            if side is Side.UPSTREAM and not stream.got_head:
+                raise MalformedError("a body without a head")
             self._count(stream, side, len(event.data))
             if side is Side.DOWNSTREAM:
                 transaction.request_data(event.data)

@@ -246,10 +246,7 @@ class Transaction:
             self._stream_request()
 
     def _request_whole(self) -> None:
-        if self.flow.request.stream:
-            self._send_whole_request()
-        else:
-            self._ask(Side.DOWNSTREAM, "request", self._send_whole_request)
+        self._ask(Side.DOWNSTREAM, "request", self._send_whole_request)
 
     def _send_whole_request(self) -> None:
         request = self.flow.request
