@@ -327,6 +327,16 @@ def test_bytes_that_answer_nothing_never_reach_the_app() -> None:
     assert one.ended == {APP, ORIGIN}
 
 
+def test_an_origin_that_speaks_before_it_is_asked_ends_the_connection_for_good() -> None:
+    one = Rig('default = "intercept"', destination=CLEAR, hooks=frozenset(("requestheaders",)))
+    one.app_sends(GET)
+    one.origin_sends(OK)
+    assert one.ended == {APP, ORIGIN}
+    one.answer()
+    assert (one.take(ORIGIN), one.take(APP)) == (b"", b"")
+    assert one.record.error == "the origin spoke before it was asked"
+
+
 def test_after_an_upgrade_it_is_a_tunnel() -> None:
     one = rig()
     one.app_sends(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\nearly")

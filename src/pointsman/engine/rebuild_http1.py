@@ -273,7 +273,8 @@ class Http1Rebuild(Rebuild):
         waiting = self._from_origin
         if not transaction.asked_origin:
             if not transaction.answered_here:
-                self._close()  # an answer to nothing
+                self._finish("the origin spoke before it was asked")
+                self._close()
             return False
         if transaction.response_done or transaction.blocked(Side.UPSTREAM):
             return False
