@@ -40,7 +40,9 @@ CASES = {
 
 def opened(policy: str, hooks: frozenset[str]) -> Connection:
     flow = Flow(1, 0.0, "/usr/bin/app", 1, (ip_address("192.0.2.1"), 80))
-    settings = Settings(parse_policy(policy.encode(), "bench"), authority.client_context, hooks=lambda: hooks)
+    settings = Settings(
+        parse_policy(policy.encode(), "bench"), lambda alpn: authority.client_context(*alpn), hooks=lambda: hooks
+    )
     connection = Connection(flow, settings)
     connection.start(0.0)
     connection.handle(Connected(), 0.0)
