@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pointsman.engine.events import Side
 from pointsman.engine.flow_record import FlowRecord
+from pointsman.engine.messages import Subject
 from pointsman.policy.upstreams import Upstream
 
 
@@ -60,6 +61,15 @@ class Learn(Struct, frozen=True, gc=False):
     reason: str
 
 
+class Consult(Struct, frozen=True, gc=False):
+    """Ask whoever listens to `hook` about `subject`, which they may change; `Consulted` with this number answers."""
+
+    number: int
+    """Of the question, unique in this connection."""
+    hook: str
+    subject: Subject
+
+
 class Report(Struct, frozen=True, gc=False):
     record: FlowRecord
 
@@ -72,4 +82,4 @@ class Abort(Struct, frozen=True, gc=False):
     """Reset both sides (RST), give up a dial.  Nothing follows."""
 
 
-Command = Dial | Send | End | Pause | Resume | MintLeaf | Learn | Report | Close | Abort
+Command = Dial | Send | End | Pause | Resume | MintLeaf | Learn | Consult | Report | Close | Abort

@@ -76,8 +76,17 @@ class LeafFailed(Struct, frozen=True, gc=False):
     error: str
 
 
+class Consulted(Struct, frozen=True, gc=False):
+    """In answer to `Consult`: whoever listens has changed its subject as they wanted."""
+
+    number: int
+
+
 class Stopping(Struct, frozen=True, gc=False):
     """The proxy stops and will not wait for this connection any longer."""
 
 
-Event = Received | Ended | Lost | Connected | ConnectFailed | Congested | Drained | LeafReady | LeafFailed | Stopping
+Event = (
+    Received | Ended | Lost | Connected | ConnectFailed | Congested | Drained | LeafReady | LeafFailed | Consulted
+    | Stopping
+)  # fmt: skip

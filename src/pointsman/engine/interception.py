@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Callable
 from enum import Enum, auto
 
+from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange, Observer
@@ -230,6 +231,10 @@ class Interception:
             self._commands += self._fail(side, failed)
             self.news = True
             return carried
+        except AmbiguousError as error:
+            self.failure = str(error)
+            self.news = True
+            return b""
         if own.closed_by_peer and side not in self._closed:
             self._closed.add(side)
             observer.end(side, now)

@@ -14,6 +14,7 @@ from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import Interception
 from pointsman.engine.learned import Entry
 from pointsman.engine.peek import Peeked
+from pointsman.engine.rebuild import Rebuilt
 from pointsman.engine.relay import Relay
 from pointsman.policy.decision import Action, Decision
 
@@ -50,16 +51,20 @@ class RecordMaker:
         until = datetime.fromtimestamp(entry.until, UTC)
         self.note = f"not decrypted until {until:%Y-%m-%d %H:%M}Z: the app refused our certificate for this host"
 
+    def relayed_by_listener(self) -> None:
+        self._known = replace(self._known, action=Action.RELAY.value)
+        self.note = "not decrypted: a listener to tls_clienthello asked for that"
+
     def wall(self, now: float) -> float:
         """Seconds since 1970, UTC."""
         return self._flow.time + (now - self._started)
 
-    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception) -> list[FlowRecord]:
+    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception | Rebuilt) -> list[FlowRecord]:
         self._reported = True
         protocol = layer.protocol
         return [self._of_exchange(exchange, protocol) for exchange in done]
 
-    def finish(self, layer: Relay | Interception | None, now: float, error: str | None) -> list[FlowRecord]:
+    def finish(self, layer: Relay | Interception | Rebuilt | None, now: float, error: str | None) -> list[FlowRecord]:
         """The last ones: exchanges that were under way, or the connection itself."""
         if layer is not None:
             layer.cut(now, error or "no response")
@@ -70,7 +75,7 @@ class RecordMaker:
             return []
         return [self._of_connection(layer, now, error)]
 
-    def _of_connection(self, layer: Relay | Interception | None, now: float, error: str | None) -> FlowRecord:
+    def _of_connection(self, layer: Relay | Interception | Rebuilt | None, now: float, error: str | None) -> FlowRecord:
         known = self._known
         return FlowRecord(
             flow=self._flow.id,
@@ -102,8 +107,8 @@ class RecordMaker:
             self._address,
             flow.original_destination[1],
             exchange.host or known.host,
-            known.action,
-            known.rule,
+            exchange.decision or known.action,
+            exchange.rule or known.rule,
             protocol,
             exchange.method,
             exchange.path,

@@ -7,6 +7,7 @@ cannot change or delay them.
 
 from __future__ import annotations
 
+from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange, Observer
@@ -21,9 +22,9 @@ class Relay:
         self.handshake_deadline: float | None = None
         """A relay shakes no hands."""
         self.failure: str | None = None
-        """A relay never fails by itself."""
+        """Of itself a relay never fails; its observer may find that the bytes must not go on."""
         self.news = False
-        """After `carry`: there are exchanges to take."""
+        """After `carry`: there are exchanges to take, or there is a failure."""
 
     @property
     def finished(self) -> bool:
@@ -34,7 +35,8 @@ class Relay:
         return "http/1.1" if self._observer is not None else "tcp"
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
-        return [Send(side.other, self.carry(side, data, now))]
+        carried = self.carry(side, data, now)
+        return [Send(side.other, carried)] if carried else []
 
     def carry(self, side: Side, data: bytes, now: float) -> bytes:
         """What goes to the other side; `news` says whether something else follows."""
@@ -43,7 +45,12 @@ class Relay:
         else:
             self.bytes_down += len(data)
         if self._observer is not None:
-            self._observer.receive(side, data, now)
+            try:
+                self._observer.receive(side, data, now)
+            except AmbiguousError as error:
+                self.failure = str(error)
+                self.news = True
+                return b""
             self.news = bool(self._observer.done)
         return data
 

@@ -24,7 +24,7 @@ class Action(Enum):
     INSPECT = "inspect"
     """Through the proxy, decrypted, observed, unchanged."""
     INTERCEPT = "intercept"
-    """Through the proxy, decrypted, may be changed.  As long as nothing can change it, the same as inspect."""
+    """Through the proxy, decrypted, rebuilt, may be changed."""
     UPSTREAM = "upstream"
     """Through the proxy and on through another proxy, never decrypted: `relay` with an `upstream`."""
 
