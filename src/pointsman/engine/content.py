@@ -63,19 +63,24 @@ def charset_of(content_type: str, content: bytes) -> str:
     said = _CHARSET.search(content_type)
     if said is None and "html" in content_type.lower():
         meta = _META_CHARSET.search(content[:4096])
-        name = meta[1].decode("ascii", "replace") if meta else ""
+        name = str(meta[1], "ascii", "replace") if meta else ""
     else:
         name = str(said[1]) if said else ""
-    for candidate in filter(None, (name, "utf-8")):
-        try:
-            content[:0].decode(candidate)
-            if candidate == name:
-                return name
-            content.decode(candidate)
-            return candidate
-        except (LookupError, UnicodeDecodeError, ValueError):
-            continue
-    return "latin-1"  # every byte means something in it
+    if name and _is_known(name):
+        return name
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"  # every byte means something in it
+    return "utf-8"
+
+
+def _is_known(charset: str) -> bool:
+    try:
+        "a".encode(charset)
+    except (LookupError, ValueError):  # none, or no text encoding
+        return False
+    return True
 
 
 def _codings(value: str) -> list[str]:

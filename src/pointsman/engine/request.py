@@ -86,6 +86,8 @@ class Request(Message):
     def _send_to(self, scheme: str, host: str, port: int) -> None:
         if not host or not 0 < port <= 65535:
             raise ValueError(f"no host and port: {host!r}, {port}")
+        if (scheme, host, port) == (self.scheme, self.host, self.port):
+            return
         self.scheme, self.server, self.host_header = scheme, (host, port), joined_authority(scheme, host, port)
 
     @property

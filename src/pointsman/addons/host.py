@@ -1,0 +1,300 @@
+"""The addon host: ask the addons about what passes, and let none of them hold anything up.
+
+A hook that fails, or does not answer within its budget, is reported with addon, hook and flow, and counted; the flow
+goes on as it was before that hook.  Who listens to what may change at any time (`files.AddonFiles` loads anew).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pointsman.addons.elsewhere import ClientContext, send_elsewhere
+from pointsman.addons.lane import Lane
+from pointsman.addons.listener import Limits, Listener
+from pointsman.addons.script import FLOW_HOOKS, Script
+from pointsman.addons.snapshot import Snapshot, remember, restore
+from pointsman.addons.stepping import stepping
+from pointsman.addons.watchdog import HookStalled, Watchdog
+from pointsman.engine.messages import HttpFlow, Subject
+
+_log = logging.getLogger(__name__)
+_NO_LOOP = "no running event loop"
+_MAY_GO_ELSEWHERE = ("requestheaders", "request")
+
+
+@dataclass(slots=True)
+class Counters:
+    calls_failed: int = 0
+    """Exceptions."""
+    calls_timed_out: int = 0
+    stalls: int = 0
+    """Hooks that were ended because they held the event loop."""
+    refused: int = 0
+    """Flows that went on at once, since too many waited."""
+
+
+@dataclass(eq=False, slots=True)
+class LoadedFile:
+    """A file at work: where its hooks run, and how much it has done wrong."""
+
+    script: Script
+    lane: Lane
+    """One thread: hooks of one file see each other's doings one at a time, as their authors expect."""
+    concurrent_lane: Lane
+    listeners: list[Listener] = field(default_factory=list)
+    pending: int = 0
+    stuck: int = 0
+    said_full: bool = False
+
+
+class AddonHost:
+    """`server.connection_task.Hooks`."""
+
+    def __init__(self, limits: Limits, client_context: ClientContext) -> None:
+        """In a running loop."""
+        self.limits = limits
+        self.counters = Counters()
+        self.wanted: frozenset[str] = frozenset()
+        """Names of hooks that somebody listens to now."""
+        self._client_context = client_context
+        self._loop = asyncio.get_running_loop()
+        self.dog = Watchdog(limits.stall)
+        """Watches whatever of an addon runs on the loop."""
+        self._files: list[LoadedFile] = []
+        self._listeners: dict[str, tuple[tuple[Listener, LoadedFile], ...]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Who listens.
+
+    def load(self, script: Script) -> LoadedFile:
+        """Not listened to before `use`."""
+        file = LoadedFile(script, Lane(script.source, 1), Lane(script.source, self.limits.concurrent))
+        for hook in sorted(FLOW_HOOKS):
+            for addon, function in script.hook(hook):
+                name = script.source if addon is script.module else f"{script.source} ({type(addon).__name__})"
+                file.listeners.append(Listener(name, hook, function, self.limits.budget))
+        return file
+
+    def use(self, files: Sequence[LoadedFile]) -> None:
+        self._files = list(files)
+        self._set_listeners()
+
+    def _set_listeners(self) -> None:
+        found: dict[str, list[tuple[Listener, LoadedFile]]] = {}
+        for file in self._files:
+            for listener in file.listeners:
+                if not listener.off:
+                    found.setdefault(listener.hook, []).append((listener, file))
+        self._listeners = {hook: tuple(pairs) for hook, pairs in found.items()}
+        self.wanted = frozenset(found)
+
+    async def close(self) -> None:
+        """Give up what still waits."""
+        self.use(())
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.limits.stall)
+        self.dog.close()
+
+    # What the engine asks.
+
+    def run(self, hook: str, subject: Subject, done: Callable[[], None]) -> bool:
+        """Whether it is over already; if not, `done` is called once, from the event loop."""
+        listeners = self._listeners.get(hook, ())
+        for index, (listener, file) in enumerate(listeners):
+            if listener.inline:
+                self._call_inline(listener, subject)
+            else:
+                self._start(self._run_rest(hook, listeners[index:], subject, done))
+                return False
+        if hook in _MAY_GO_ELSEWHERE and self._goes_elsewhere(subject, hook):
+            self._start(self._run_rest(hook, (), subject, done))
+            return False
+        return True
+
+    async def _run_rest(
+        self, hook: str, listeners: Sequence[tuple[Listener, LoadedFile]], subject: Subject, done: Callable[[], None]
+    ) -> None:
+        try:
+            for listener, file in listeners:
+                if listener.off:
+                    continue
+                if listener.inline:
+                    self._call_inline(listener, subject)
+                else:
+                    await self._call_slowly(listener, file, subject)
+            if isinstance(subject, HttpFlow) and self._goes_elsewhere(subject, hook):
+                await send_elsewhere(subject, self._client_context)
+        finally:
+            done()
+
+    def _goes_elsewhere(self, subject: Subject, hook: str) -> bool:
+        if not isinstance(subject, HttpFlow) or subject.request.server is None:
+            return False
+        if subject.response is not None or subject.killed:
+            return False
+        if hook == "requestheaders" and _has_body(subject):
+            return "request" not in self.wanted  # else when its body is here
+        return True
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # One call.
+
+    def _call_inline(self, listener: Listener, subject: Subject) -> None:
+        before = remember(subject)
+        dog = self.dog
+        started = time.perf_counter()
+        try:
+            try:
+                dog.begin()
+                listener.function(subject)
+            finally:
+                dog.running = False
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # nothing that an addon raises may end the connection, or the proxy
+            restore(subject, before)
+            self._failed(listener, subject, error)
+        taken = time.perf_counter() - started
+        if taken > self.limits.slow and listener.was_slow(started, self.limits):
+            self._say_demoted(listener, taken)
+
+    async def _call_slowly(self, listener: Listener, file: LoadedFile, subject: Subject) -> None:
+        if file.pending >= self.limits.pending:
+            self._refuse(listener, file)
+            return
+        before = remember(subject)
+        file.pending += 1
+        try:
+            if listener.is_async:
+                await self._call_coroutine(listener, file, subject, before)
+            else:
+                await self._call_in_thread(listener, file, subject, before)
+        finally:
+            file.pending -= 1
+
+    async def _call_coroutine(self, listener: Listener, file: LoadedFile, subject: Subject, before: Snapshot) -> None:
+        task = self._loop.create_task(stepping(listener.function(subject), self.dog))
+        try:
+            await asyncio.wait({task}, timeout=listener.budget)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not task.done():
+            task.cancel()
+            # It may refuse to be cancelled: then it is left alone, and counted like a lost thread.
+            self._tasks.add(task)
+            task.add_done_callback(self._forget)
+            await asyncio.sleep(0)
+            restore(subject, before)
+            self._timed_out(listener, file, subject, is_stuck=not task.done())
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            restore(subject, before)
+            self._failed(listener, subject, error)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was reported when its time was over
+
+    async def _call_in_thread(self, listener: Listener, file: LoadedFile, subject: Subject, before: Snapshot) -> None:
+        lane = file.concurrent_lane if listener.is_concurrent else file.lane
+        job = lane.submit(lambda: listener.function(subject))
+        try:
+            async with asyncio.timeout(listener.budget):
+                listener.took(await job.result, self.limits)
+        except TimeoutError:
+            was_running = lane.abandon(job)
+            restore(subject, before)
+            self._timed_out(listener, file, subject, is_stuck=was_running)
+        except asyncio.CancelledError:
+            lane.abandon(job)
+            raise
+        except Exception as error:
+            restore(subject, before)
+            if isinstance(error, RuntimeError) and _NO_LOOP in str(error):
+                # It starts tasks, say: then the loop is where it has to be.
+                listener.inline = listener.proved = True
+                self._call_inline(listener, subject)
+            else:
+                self._failed(listener, subject, error)
+
+    def on_loop(self, function: Callable[..., Any], *arguments: object) -> None:
+        """What an addon does at other times than for a flow.  Raises what it raises, or HookStalled."""
+        try:
+            self.dog.begin()
+            function(*arguments)
+        finally:
+            self.dog.running = False
+
+    # What went wrong.
+
+    def _failed(self, listener: Listener, subject: Subject, error: BaseException) -> None:
+        listener.calls_failed += 1
+        if isinstance(error, HookStalled):
+            self.counters.stalls += 1
+            listener.demote()
+            held = f"held the event loop for {self.limits.stall} s and was ended"
+            self._say(listener, subject, f"{held}; from now on it runs in a thread")
+            return
+        self.counters.calls_failed += 1
+        if _is_worth_saying(listener.calls_failed):
+            self._say(listener, subject, f"{type(error).__name__}: {error}", error)
+
+    def _timed_out(self, listener: Listener, file: LoadedFile, subject: Subject, *, is_stuck: bool) -> None:
+        self.counters.calls_timed_out += 1
+        listener.calls_failed += 1
+        listener.demote()
+        if is_stuck:
+            file.stuck += 1
+        if _is_worth_saying(listener.calls_failed):
+            self._say(listener, subject, f"gave no answer within {listener.budget} s")
+        if file.stuck >= self.limits.stuck and not all(one.off for one in file.listeners):
+            for one in file.listeners:
+                one.off = True
+            self._set_listeners()
+            _log.error(
+                "addon %s: switched off after %d calls that never ended; it is loaded anew when its file changes",
+                file.script.source, file.stuck,
+            )  # fmt: skip
+
+    def _refuse(self, listener: Listener, file: LoadedFile) -> None:
+        self.counters.refused += 1
+        if not file.said_full:
+            file.said_full = True
+            _log.error("addon %s: %d flows wait for it; further ones go on unchanged", listener.name, file.pending)
+
+    def _say_demoted(self, listener: Listener, taken: float) -> None:
+        _log.warning(
+            "addon %s: %s took %.0f ms on the event loop, %d times within %.0f s; from now on it runs in a thread",
+            listener.name, listener.hook, taken * 1000, listener.strikes, self.limits.forgive,
+        )  # fmt: skip
+
+    def _say(self, listener: Listener, subject: Subject, what: str, error: BaseException | None = None) -> None:
+        count = f" (failure {listener.calls_failed} of this hook)" if listener.calls_failed > 1 else ""
+        _log.error(
+            "addon %s: %s, flow %s: %s; the flow goes on unchanged%s", listener.name, listener.hook, subject.id, what,
+            count, exc_info=error,
+        )  # fmt: skip
+
+
+def _has_body(flow: HttpFlow) -> bool:
+    if flow.request.raw_content:
+        return True
+    headers = flow.request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _is_worth_saying(count: int) -> bool:
+    """The first few, then ever rarer: an addon that fails for each flow must not fill a disk."""
+    return count <= 3 or (count % 10 == 0 and str(count).strip("0") == "1")
