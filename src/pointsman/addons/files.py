@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from pointsman.addons.context import ctx
@@ -80,6 +81,10 @@ class AddonFiles:
             await self._retire(file)
         await self._host.close()
         self._shim.remove()
+
+    def module(self, index: int) -> ModuleType:
+        """The running version of the file with that place in the list."""
+        return self._files[index].script.module
 
     # One file.
 

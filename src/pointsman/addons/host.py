@@ -107,32 +107,27 @@ class AddonHost:
     def run(self, hook: str, subject: Subject, done: Callable[[], None]) -> bool:
         """Whether it is over already; if not, `done` is called once, from the event loop."""
         listeners = self._listeners.get(hook, ())
-        for index, (listener, file) in enumerate(listeners):
+        for index, (listener, _) in enumerate(listeners):
             if listener.inline:
                 self._call_inline(listener, subject)
             else:
-                self._start(self._run_rest(hook, listeners[index:], subject, done))
+                self._start(self._run_rest(hook, listeners[index:], subject), done)
                 return False
         if hook in _MAY_GO_ELSEWHERE and self._goes_elsewhere(subject, hook):
-            self._start(self._run_rest(hook, (), subject, done))
+            self._start(self._run_rest(hook, (), subject), done)
             return False
         return True
 
-    async def _run_rest(
-        self, hook: str, listeners: Sequence[tuple[Listener, LoadedFile]], subject: Subject, done: Callable[[], None]
-    ) -> None:
-        try:
-            for listener, file in listeners:
-                if listener.off:
-                    continue
-                if listener.inline:
-                    self._call_inline(listener, subject)
-                else:
-                    await self._call_slowly(listener, file, subject)
-            if isinstance(subject, HttpFlow) and self._goes_elsewhere(subject, hook):
-                await send_elsewhere(subject, self._client_context)
-        finally:
-            done()
+    async def _run_rest(self, hook: str, listeners: Sequence[tuple[Listener, LoadedFile]], subject: Subject) -> None:
+        for listener, file in listeners:
+            if listener.off:
+                continue
+            if listener.inline:
+                self._call_inline(listener, subject)
+            else:
+                await self._call_slowly(listener, file, subject)
+        if isinstance(subject, HttpFlow) and self._goes_elsewhere(subject, hook):
+            await send_elsewhere(subject, self._client_context)
 
     def _goes_elsewhere(self, subject: Subject, hook: str) -> bool:
         if not isinstance(subject, HttpFlow) or subject.request.server is None:
@@ -143,10 +138,18 @@ class AddonHost:
             return "request" not in self.wanted  # else when its body is here
         return True
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], done: Callable[[], None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            # Not the coroutine's business: one that is cancelled before its first step never runs.
+            self._tasks.discard(task)
+            if not task.cancelled() and (bug := task.exception()) is not None:
+                _log.error("a bug of ours while addons were asked: %s", bug, exc_info=bug)
+            done()
+
+        task.add_done_callback(over)
 
     # One call.
 

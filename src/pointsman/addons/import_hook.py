@@ -37,8 +37,8 @@ class ShimFinder(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,  # noqa: ARG002 - importlib's
+        _path: Sequence[str] | None,
+        _target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Raises ModuleNotFoundError for a module of mitmproxy that has no counterpart here."""
         first, *rest = fullname.split(".")

@@ -13,6 +13,7 @@ from typing import Any
 
 CONCURRENT = "_pointsman_concurrent"
 BUDGET = "_pointsman_budget"
+_LOOP_NAMES = {"create_task", "ensure_future", "get_running_loop", "get_event_loop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ class Listener:
         self.is_async = inspect.iscoroutinefunction(function)
         self.is_concurrent = bool(getattr(function, CONCURRENT, False))
         self.budget = float(getattr(function, BUDGET, budget))
-        self.inline = False
+        self.inline = _names_the_loop(function)
         """Called on the loop."""
-        self.proved = False
+        self.proved = self.inline
         """What `inline` is about is settled: it has been slow, or it may be inline."""
         self.fast_calls = 0
         self.strikes = 0
@@ -85,6 +86,12 @@ class Listener:
 
     def demote(self) -> None:
         self.inline, self.proved = False, True
+
+
+def _names_the_loop(function: Callable[..., Any]) -> bool:
+    """It starts tasks itself, which nobody can from another thread."""
+    code = getattr(function, "__code__", None)
+    return code is not None and not _LOOP_NAMES.isdisjoint(code.co_names)
 
 
 def concurrent(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""`--addon builtin:modify_body --set 'modify_body=/~s/regex/replacement'`: replace in bodies, decoded and encoded again.
+"""`--addon builtin:modify_body --set 'modify_body=/~s/regex/replacement'`: replace in bodies, coded as they were.
 
 A replacement `@file` is read from that file once, when it is loaded.  A body that cannot be decoded, or is streamed,
 passes unchanged.
@@ -62,7 +62,6 @@ def _replacement(subject: re.Pattern[bytes], text: str) -> bytes:
     replacement = text.encode()
     try:
         subject.sub(replacement, b"")
-        re._parser.parse_template(replacement, subject)  # type: ignore[attr-defined]  # checks it without a match
     except (re.error, IndexError) as error:
         raise OptionsError(f"modify_body: no replacement: {text!r}: {error}") from error
     return replacement

@@ -18,7 +18,7 @@ class FlowReadException(MitmproxyException):
     """Saved flows are not read here."""
 
 
-class TypeError(MitmproxyException):  # noqa: A001, N818 - its name elsewhere
+class TypeError(MitmproxyException):  # noqa: A001 - its name elsewhere
     """A value that a command or an option does not take."""
 
 
