@@ -73,4 +73,4 @@ class Abort(Struct, frozen=True, gc=False):
     """Reset both sides (RST), give up a dial.  Nothing follows."""
 
 
-Command = Dial | Send | End | Pause | Resume | MintLeaf | Learn | Report | Close | Abort
+Command = Dial | Send | End | Pause | Resume | MintLeaf | Learn | Consult | Report | Close | Abort

@@ -13,16 +13,18 @@ machine until the app has spoken, or PEEK_TIMEOUT has shown that it waits for th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
 from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume, Send
+from pointsman.engine.depth import make_layer_rebuild
 from pointsman.engine.events import (
     Congested,
     Connected,
     ConnectFailed,
+    Consulted,
     Drained,
     Ended,
     Event,
@@ -35,9 +37,11 @@ from pointsman.engine.events import (
 )
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
-from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
+from pointsman.engine.interception import SPOKEN, Interception, MakeRebuild, UpstreamTls
 from pointsman.engine.learned import Learned, Memory
+from pointsman.engine.notices import Notices
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
+from pointsman.engine.rebuild import Rebuilt, nobody
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
 from pointsman.engine.sessions import Sessions
@@ -62,6 +66,8 @@ class Settings:
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
     close_timeout: float = 60.0  # seconds for the last bytes to leave
+    hooks: Callable[[], frozenset[str]] = nobody
+    """The hooks that somebody listens to now; of others nobody is asked."""
 
 
 class _Stage(Enum):
@@ -83,7 +89,12 @@ class Connection:
         self._dialled = False
         self._connected = False
         self._decision: Decision | None = None
-        self._layer: Relay | Interception | None = None
+        self._layer: Relay | Interception | Rebuilt | None = None
+        self._rebuilds = False
+        """The layer may pause sides at any time, and has questions."""
+        self._notices = Notices(flow, settings.hooks)
+        self._early = bytearray()
+        """What the origin has sent while a listener to `tls_clienthello` is asked."""
         self.steady = False
         """While True, `deadline` only moves later, so that nobody needs to look at it; and the layer asks for no
         pauses, which it does for its handshakes alone."""
@@ -138,9 +149,16 @@ class Connection:
                 self._active = now
                 return self._ended(side, now)
             case Congested(side):
+                if isinstance(self._layer, Interception | Rebuilt):
+                    self._layer.congested(side)
                 return self._pause(side.other, "congestion")
             case Drained(side):
-                return self._resume(side.other, "congestion")
+                commands = self._resume(side.other, "congestion")
+                if isinstance(self._layer, Interception | Rebuilt):
+                    commands += self._after(self._layer.drained(side, now), now)
+                return commands
+            case Consulted(number):
+                return self._consulted(number, now)
             case Connected():
                 self._active = now
                 return self._upstream_connected(now)
@@ -180,8 +198,8 @@ class Connection:
         if now >= self._active + self._settings.idle_timeout:
             return self._over(now, f"idle for {self._settings.idle_timeout:g} s", Abort())
         if self._layer is not None and self._layer.handshake_deadline is not None:
-            assert isinstance(self._layer, Interception), "only an interception shakes hands"
-            return self._after(self._layer.handshake_late(), now)
+            assert not isinstance(self._layer, Relay), "a relay waits for nothing"
+            return self._after(self._layer.late(now), now)
         if self._dialled and not self._connected and now >= (self._stage_deadline or 0.0):
             return self._over(now, f"dial: no answer within {self._settings.dial_timeout:g} s", Abort())
         peeked = self._peek.tick(now)
@@ -194,6 +212,9 @@ class Connection:
     def _received(self, side: Side, data: bytes, now: float) -> list[Command]:
         if self._layer is not None:
             return self._after(self._layer.receive(side, data, now), now)
+        if self._notices.is_asking and side is Side.UPSTREAM:
+            self._early += data
+            return self._pause(side, "hello") if len(self._early) >= HELD_LIMIT else []
         if side is Side.UPSTREAM:  # it speaks first, so whatever the app has sent is not a whole TLS or HTTP request
             return [*self._decide(self._peek.give_up(), now), *self.handle(Received(side, data), now)]
         if self._stage is _Stage.PEEKING:
@@ -208,6 +229,8 @@ class Connection:
         if self._layer is not None:
             return self._after(self._layer.end(side, now), now)
         if side is Side.UPSTREAM:
+            if self._notices.is_asking:
+                return self._over(now, "the origin closed before the TLS handshake", Abort())
             return [*self._decide(self._peek.give_up(), now), *self.handle(Ended(side), now)]
         self._downstream_ended = True
         return self._decide(self._peek.give_up(), now) if self._stage is _Stage.PEEKING else []
@@ -225,7 +248,8 @@ class Connection:
             return self._over(now, None, Abort())
         if self._decision.action is Action.UPSTREAM:  # never around the proxy that was asked for
             return self._over(now, "this version cannot go through an upstream proxy", Abort())
-        return self._run(now) if self._connected else self._dial(now)
+        notices = self._notices.decided(self._decision, peeked)
+        return [*notices, *(self._run(now) if self._connected else self._dial(now))]
 
     def _subject(self, peeked: Peeked | None) -> Subject:
         """None: nobody has looked yet."""
@@ -257,27 +281,46 @@ class Connection:
         self._stage_deadline = None
         return self._run(now) if self._stage is _Stage.DECIDED else []
 
+    def _consulted(self, number: int, now: float) -> list[Command]:
+        if self._layer is None:
+            return self._run(now) if self._notices.answered(number) and self._connected else []
+        return self._after(self._layer.consulted(number, now), now) if not isinstance(self._layer, Relay) else []
+
     def _run(self, now: float) -> list[Command]:
+        if self._notices.is_asking:
+            return []  # the answer comes back here
         self._stage = _Stage.RUNNING
         held, self._held = bytes(self._held), bytearray()
         self._layer = self._choose_layer(now)
-        commands = self._resume(Side.DOWNSTREAM, "dial")
+        commands = [*self._notices.connected(), *self._resume(Side.DOWNSTREAM, "dial")]
+        commands += self._resume(Side.UPSTREAM, "hello")
         if isinstance(self._layer, Interception):
             commands += self._after(self._layer.start(), now)
+        elif isinstance(self._layer, Rebuilt):
+            commands += self._after(self._layer.start(now), now)
+        if self._early and not self.closing:
+            commands += self._after(self._layer.receive(Side.UPSTREAM, bytes(self._early), now), now)
+            self._early.clear()
         if held and not self.closing:
             commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
         if self._downstream_ended and not self.closing:
             commands += self._after(self._layer.end(Side.DOWNSTREAM, now), now)
         return commands
 
-    def _choose_layer(self, now: float) -> Relay | Interception:
+    def _choose_layer(self, now: float) -> Relay | Interception | Rebuilt:
         assert self._decision is not None, "a layer follows a decision"
         peeked = self._peeked
         if not self._decision.action.decrypts:
             return Relay()
-        if peeked.head is not None:
-            return Relay(Http1Observer())
+        make_rebuild = self._make_rebuild(self._decision)
+        self._rebuilds = make_rebuild is not None
         if peeked.hello is None:
+            if make_rebuild is not None:
+                return Rebuilt(make_rebuild(None))
+            return Relay(Http1Observer()) if peeked.head is not None else Relay()
+        if self._notices.ignored:
+            self._rebuilds = False
+            self._records.relayed_by_listener()
             return Relay()
         alpn = peeked.hello.alpn
         spoken = tuple(protocol for protocol in dict.fromkeys(alpn) if protocol in SPOKEN)
@@ -296,20 +339,28 @@ class Connection:
             now,
             port=self._flow.original_destination[1],
             sessions=self._settings.sessions,
+            make_rebuild=make_rebuild,
+        )
+
+    def _make_rebuild(self, decision: Decision) -> MakeRebuild | None:
+        settings, wall = self._settings, self._records.wall
+        return make_layer_rebuild(
+            self._flow, settings.policy, self._subject(self._peeked), decision, self._peeked, wall, settings.hooks
         )
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
-        if not self.steady:
+        if not self.steady or self._rebuilds:
             self.steady = layer.handshake_deadline is None
             commands = self._own_pauses(commands)
         done = layer.exchanges()
         if done:
             commands += [Report(record) for record in self._records.exchanges(done, layer)]
         if layer.failure is not None:
-            commands += self._over(now, layer.failure, Close())
+            resets = not isinstance(layer, Relay) and layer.resets
+            commands += self._over(now, layer.failure, Abort() if resets else Close())
         elif layer.finished:
             commands += self._over(now, None, Close())
         return commands
@@ -346,4 +397,8 @@ class Connection:
         learn: list[Command] = []
         if isinstance(self._layer, Interception) and self._layer.refusal is not None:
             learn.append(Learn(self._layer.name, self._layer.refusal))
-        return [*learn, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]
+        last: list[Command] = [*learn]
+        if self._layer is not None and not isinstance(self._layer, Relay):
+            last += self._layer.cut(now, error or "no response")
+        last += self._notices.disconnected(error)
+        return [*last, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]

@@ -83,4 +83,7 @@ class Stopping(Struct, frozen=True, gc=False):
     """The proxy stops and will not wait for this connection any longer."""
 
 
-Event = Received | Ended | Lost | Connected | ConnectFailed | Congested | Drained | LeafReady | LeafFailed | Stopping
+Event = (
+    Received | Ended | Lost | Connected | ConnectFailed | Congested | Drained | LeafReady | LeafFailed | Consulted
+    | Stopping
+)  # fmt: skip

@@ -29,6 +29,9 @@ class Exchange(Struct, frozen=True, gc=False):
     ended: float
     error: str | None = None
     note: str | None = None
+    decision: str | None = None
+    """What the policy says about this request, and by which rule; None: as about its connection."""
+    rule: str | None = None
 
 
 class Observer(Protocol):

@@ -14,6 +14,7 @@ from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import Interception
 from pointsman.engine.learned import Entry
 from pointsman.engine.peek import Peeked
+from pointsman.engine.rebuild import Rebuilt
 from pointsman.engine.relay import Relay
 from pointsman.policy.decision import Action, Decision
 
@@ -49,11 +50,15 @@ class RecordMaker:
         until = datetime.fromtimestamp(entry.until, UTC)
         self.note = f"not decrypted until {until:%Y-%m-%d %H:%M}Z: the app refused our certificate for this host"
 
+    def relayed_by_listener(self) -> None:
+        self._known = replace(self._known, action=Action.RELAY.value)
+        self.note = "not decrypted: a listener to tls_clienthello asked for that"
+
     def wall(self, now: float) -> float:
         """Seconds since 1970, UTC."""
         return self._flow.time + (now - self._started)
 
-    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception) -> Iterator[FlowRecord]:
+    def exchanges(self, done: Iterable[Exchange], layer: Relay | Interception | Rebuilt) -> Iterator[FlowRecord]:
         for exchange in done:
             self._reported = True
             yield self._record(
@@ -65,7 +70,9 @@ class RecordMaker:
                 error=exchange.error,
             )
 
-    def finish(self, layer: Relay | Interception | None, now: float, error: str | None) -> Iterator[FlowRecord]:
+    def finish(
+        self, layer: Relay | Interception | Rebuilt | None, now: float, error: str | None
+    ) -> Iterator[FlowRecord]:
         """The last ones: exchanges that were under way, or the connection itself."""
         if layer is not None:
             layer.cut(now, error or "no response")
@@ -104,8 +111,8 @@ class RecordMaker:
             address=self._address,
             port=self._flow.original_destination[1],
             host=host,
-            decision=known.action,
-            rule=known.rule,
+            decision=exchange.decision if exchange is not None and exchange.decision else known.action,
+            rule=exchange.rule if exchange is not None and exchange.rule else known.rule,
             protocol=protocol,
             method=exchange.method if exchange is not None else None,
             path=exchange.path if exchange is not None else None,

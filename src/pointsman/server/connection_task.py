@@ -15,12 +15,26 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from pointsman.authority.leaf_cache import LeafCache
-from pointsman.engine.commands import Abort, Close, Command, Dial, End, Learn, MintLeaf, Pause, Report, Resume, Send
+from pointsman.engine.commands import (
+    Abort,
+    Close,
+    Command,
+    Consult,
+    Dial,
+    End,
+    Learn,
+    MintLeaf,
+    Pause,
+    Report,
+    Resume,
+    Send,
+)
 from pointsman.engine.connection import Connection
 from pointsman.engine.events import (
     Congested,
     Connected,
     ConnectFailed,
+    Consulted,
     Drained,
     Ended,
     Event,
@@ -33,6 +47,7 @@ from pointsman.engine.events import (
 )
 from pointsman.engine.flow_record import FlowRecord
 from pointsman.server.dial import ReadyDial, describe, dial, prepared
+from pointsman.server.hooks import Hooks
 from pointsman.server.stream import ReadyStream, Stream, knows_readiness, open_stream
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
@@ -49,6 +64,8 @@ class Services:
     report: Callable[[FlowRecord], None]
     learn: Callable[[str | None, str, str], None]
     """App, host and reason: the app has refused our certificate."""
+    hooks: Hooks | None = None
+    """None: nobody listens."""
 
 
 class ConnectionTask:
@@ -178,6 +195,8 @@ class ConnectionTask:
                     self._dial()
                 case MintLeaf():
                     self._mint(command)
+                case Consult():
+                    self._consult(command)
                 case Learn(host, reason):
                     self._services.learn(self._connection.app, host, reason)
                 case Close():
@@ -186,6 +205,11 @@ class ConnectionTask:
                     self._abort()
                 case _:
                     assert_never(command)
+
+    def _consult(self, command: Consult) -> None:
+        hooks, number = self._services.hooks, command.number
+        if hooks is None or hooks.run(command.hook, command.subject, lambda: self._handle(Consulted(number))):
+            self._events.append(Consulted(number))
 
     def _close(self) -> None:
         self._cancel_work()

@@ -8,19 +8,33 @@ end; `pump` passes bytes until nobody has any left.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from pointsman.authority.issue import Root
 from pointsman.authority.leaf_cache import LeafCache
-from pointsman.engine.commands import Abort, Close, Command, Dial, End, Learn, MintLeaf, Pause, Report, Resume, Send
+from pointsman.engine.commands import (
+    Abort,
+    Close,
+    Command,
+    Consult,
+    Dial,
+    End,
+    Learn,
+    MintLeaf,
+    Pause,
+    Report,
+    Resume,
+    Send,
+)
 from pointsman.engine.connection import Connection, Settings
-from pointsman.engine.events import Connected, Ended, Event, LeafReady, Received, Side
+from pointsman.engine.events import Connected, Consulted, Ended, Event, LeafReady, Received, Side
 from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import UpstreamTls
 from pointsman.engine.learned import Learned
+from pointsman.engine.messages import Subject as Asked
 from pointsman.engine.sessions import Sessions
 from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
@@ -42,8 +56,13 @@ class Rig:
         learned: Learned | None = None,
         sessions: Sessions | None = None,
         upstream_tls: UpstreamTls | None = None,
+        hooks: frozenset[str] = frozenset(),
+        listener: Callable[[str, Asked], object] | None = None,
     ) -> None:
-        """`connects`: a dial succeeds at once; otherwise the test tells."""
+        """`connects`: a dial succeeds at once; otherwise the test tells.  `listener` hears of `hooks` and answers at
+        once; without one the test answers (`answer`)."""
+        self.consults: list[Consult] = []
+        self._listener = listener
         self.now = 1000.0
         self.received = {APP: bytearray(), ORIGIN: bytearray()}
         self.ended: set[Side] = set()
@@ -65,6 +84,7 @@ class Rig:
             upstream_tls or self._upstream_tls,
             self.learned,
             sessions if sessions is not None else Sessions(),
+            hooks=lambda: hooks,
         )
         self.connection = Connection(flow, settings)
         self._do(self.connection.start(self.now))
@@ -98,6 +118,10 @@ class Rig:
             self.now = max(self.now, self.connection.deadline)
             self._do(self.connection.tick(self.now))
         self.now = until
+
+    def answer(self) -> None:
+        """The oldest question; its subject has been changed by now."""
+        self.event(Consulted(self.consults.pop(0).number))
 
     def mint(self) -> None:
         """Answer the last MintLeaf."""
@@ -136,6 +160,12 @@ class Rig:
                     self.minted.append(command)
                     if self.mints_at_once:
                         follow_up.append(LeafReady(self.leaves.get(command.names, command.alpn)))
+                case Consult(number, hook, subject):
+                    if self._listener is None:
+                        self.consults.append(command)
+                    else:
+                        self._listener(hook, subject)
+                        follow_up.append(Consulted(number))
                 case Learn(host, reason):
                     self.learned.refused(self.connection.app, host, reason, EPOCH)
                 case Report(record):
@@ -145,7 +175,8 @@ class Rig:
                 case Abort():
                     self.aborted = True
         for event in follow_up:
-            self.event(event)
+            if not self.over:
+                self.event(event)
 
 
 class TlsEnd:

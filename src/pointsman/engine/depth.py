@@ -1,0 +1,48 @@
+"""How closely a decrypted or clear connection is handled: only looked at, or rebuilt message by message.
+
+Rebuilt is what policy calls `intercept`, and what policy calls `inspect` if a rule may refuse or intercept a single
+request of it: then each request must be here whole before it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pointsman.engine.flow_record import Flow
+from pointsman.engine.interception import HTTP1, HTTP2, MakeRebuild
+from pointsman.engine.peek import Peeked
+from pointsman.engine.rebuild import Context, Rebuild
+from pointsman.engine.rebuild_detect import DetectRebuild
+from pointsman.engine.rebuild_http1 import Http1Rebuild
+from pointsman.engine.rebuild_tcp import TcpRebuild
+from pointsman.engine.request_policy import RequestPolicy
+from pointsman.policy.decision import Action, Decision
+from pointsman.policy.match import Connection
+from pointsman.policy.rules import Policy
+
+
+def make_layer_rebuild(
+    flow: Flow,
+    policy: Policy,
+    subject: Connection,
+    decision: Decision,
+    peeked: Peeked,
+    wall: Callable[[float], float],
+    hooks: Callable[[], frozenset[str]],
+) -> MakeRebuild | None:
+    """None: looking on is enough."""
+    requests = RequestPolicy(policy, subject, decision)
+    changes = requests.depth.may_change and bool(hooks())
+    if not (decision.action is Action.INTERCEPT or requests.depth.may_refuse or changes):
+        return None
+    scheme = "https" if peeked.hello is not None else "http"
+    context = Context(flow, decision, requests, scheme, peeked.host, wall, hooks)
+
+    def make(alpn: str | None) -> Rebuild:
+        if peeked.head is not None or alpn == HTTP1:
+            return Http1Rebuild(context)
+        if alpn == HTTP2:
+            return TcpRebuild(context)
+        return DetectRebuild(context) if peeked.hello is not None else TcpRebuild(context)
+
+    return make

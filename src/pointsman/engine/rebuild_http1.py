@@ -1,0 +1,476 @@
+"""HTTP/1 rebuilt: requests and responses are read strictly, decided one by one, and written anew.
+
+One exchange at a time goes to the origin; requests that are pipelined behind it wait in a bounded buffer.  What the
+RFCs call an error ends the connection: a request with 400 (431, 501, 505), a response with 502.  After 101 or an
+answered CONNECT it is a tunnel.  What a body is, and who is asked about it, `transaction` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
+from pointsman.engine.events import Side
+from pointsman.engine.exchange import Exchange
+from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.rebuild import HELD_LIMIT, LINGER, NOBODY, Context, Rebuild
+from pointsman.engine.rebuild_http1_messages import (
+    Persistence,
+    error_page,
+    new_request,
+    new_response,
+    request_bytes,
+    response_bytes,
+)
+from pointsman.engine.rebuild_tunnel import Tunnel, tunnel_after
+from pointsman.engine.transaction import BLOCKED_BODY, Transaction
+from pointsman.policy.decision import Action
+from pointsman.wire.http1_bodies import Body, ChunkedBody, EndlessBody, SizedBody, write_chunk
+from pointsman.wire.http1_heads import (
+    Facts,
+    HeadError,
+    RequestHead,
+    ResponseHead,
+    parse_request,
+    parse_response,
+    take_head,
+    write_fields,
+    write_response,
+)
+
+DISCARD_LIMIT = 1024 * 1024  # bytes of a request body that is read only to throw it away
+EMPTY_LINES_LIMIT = 16  # before a request (RFC 9112 2.2)
+
+
+class Http1Rebuild(Rebuild):
+    protocol = "http/1.1"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        self._out: list[Command] = []
+        self._bytes: dict[Side, list[bytes]] = {side: [] for side in Side}
+        """To be sent before `_out` is carried out."""
+        self._waiting = {side: bytearray() for side in Side}
+        self._ended: set[Side] = set()
+        self._paused: set[Side] = set()
+        self._empty_lines = 0
+        self._transaction: Transaction | None = None
+        self._asked: dict[int, Transaction] = {}
+        """Questions under way; one at most, and `error` which is not waited for."""
+        self._request_body: Body | None = None
+        self._request_facts = Facts()
+        self._response_body: Body | None = None
+        self._persistence = Persistence()
+        self._request_chunked = self._response_chunked = False
+        """Ours."""
+        self._switching = False
+        """The request asks for another protocol: what follows waits for the answer."""
+        self._tunnel: Tunnel | None = None
+        self._origin_told = False
+        """That the app has ended."""
+        self._closing = False
+
+    # What the connection tells.
+
+    def _received(self, side: Side, data: bytes) -> list[Command]:
+        if self._tunnel is not None:
+            self._tunnel.receive(side, data, self._now)
+        elif not self._closing:
+            self._waiting[side] += data
+        return self._went_on()
+
+    def _side_ended(self, side: Side) -> list[Command]:
+        if side not in self._ended:
+            self._ended.add(side)
+            if self._tunnel is not None:
+                self._tunnel.end(side, self._now)
+            elif self._closing:
+                self.finished = self.finished or side is Side.DOWNSTREAM
+        return self._went_on()
+
+    def _answered(self, number: int) -> list[Command]:
+        transaction = self._asked.pop(number, None)
+        if transaction is not None:
+            self._guarded(transaction.consulted)
+        elif self._tunnel is not None:
+            self._tunnel.consulted(number, self._now)
+        return self._went_on()
+
+    def _cut_off(self, why: str) -> list[Command]:
+        if self._tunnel is not None:
+            self._tunnel.cut(self._now, why)
+            self._done.extend(self._tunnel.take())
+            self._out += self._tunnel.commands()
+        elif self._transaction is not None:
+            self._finish(why)
+        return self._taken()
+
+    # Going on as far as possible.
+
+    def _went_on(self) -> list[Command]:
+        moved = True
+        while moved and self._tunnel is None and not (self._closing or self.failure):
+            moved = self._guarded(self._read_request) | self._guarded(self._read_response)
+        if self._tunnel is not None:
+            self._follow_tunnel(self._tunnel)
+        elif not (self._closing or self.failure):
+            self._look_at_ends()
+            self._hold_back()
+        return self._taken()
+
+    def _taken(self) -> list[Command]:
+        sends: list[Command] = []
+        for side, parts in self._bytes.items():
+            if parts:
+                sends.append(Send(side, b"".join(parts)))
+                parts.clear()
+        out, self._out = self._out, []
+        return sends + out if sends else out
+
+    def _hold_back(self) -> None:
+        for side, waiting in self._waiting.items():
+            if len(waiting) >= HELD_LIMIT and side not in self._paused:
+                self._paused.add(side)
+                self._out.append(Pause(side))
+            elif len(waiting) < HELD_LIMIT and side in self._paused:
+                self._paused.discard(side)
+                self._out.append(Resume(side))
+
+    def _guarded(self, step: Callable[[], object]) -> bool:
+        """True if `step` moved something on; what is wrong with a message ends the connection."""
+        try:
+            return bool(step())
+        except HeadError as error:
+            self._refuse_message(error)
+            return False
+
+    def _refuse_message(self, error: HeadError) -> None:
+        # Only what the app has sent may be told to it as its fault.
+        reading_request = self._transaction is None or not self._transaction.asked_origin
+        status = error.status if reading_request else 502
+        who = "request" if reading_request else "response"
+        self._fail(status, f"refused: the {who} has {error}")
+
+    def _fail(self, status: int, why: str) -> None:
+        """Say so to the app if it has not got an answer yet, and close."""
+        transaction = self._transaction
+        if transaction is None:
+            self._record_refused(status, why)
+        if not self._persistence.response_begun:
+            self._send(Side.DOWNSTREAM, error_page(status, why))
+            if transaction is not None and transaction.flow.response is None:
+                transaction.flow.response = Response(status, "", "HTTP/1.1", Headers())
+            self._finish(why)
+            self._close()
+        else:
+            self._finish(why)
+            self._reset(why)
+
+    def _record_refused(self, status: int, why: str) -> None:
+        """A request that could not be read has neither method nor path."""
+        self.seen_request = True
+        self._done.append(
+            Exchange("", "", self._context.host, status, len(self._waiting[Side.DOWNSTREAM]), 0,
+                     self._now, self._now, why)
+        )  # fmt: skip
+
+    def _reset(self, why: str) -> None:
+        self.failure, self.resets = why, True
+
+    def _close(self) -> None:
+        """After the last word to the app: both directions end, and what still comes is thrown away."""
+        if self._closing:
+            return
+        self._closing = True
+        self._out += [End(Side.DOWNSTREAM)] if self._origin_told else [End(Side.DOWNSTREAM), End(Side.UPSTREAM)]
+        self._out += [Resume(side) for side in self._paused]
+        self._paused.clear()
+        for waiting in self._waiting.values():
+            waiting.clear()
+        self.finished = Side.DOWNSTREAM in self._ended
+        self.deadline = self._now + LINGER
+
+    # Requests.
+
+    def _read_request(self) -> bool:
+        transaction, waiting = self._transaction, self._waiting[Side.DOWNSTREAM]
+        if transaction is None:
+            return Side.DOWNSTREAM not in self._congested and self._begin(waiting)
+        body = self._request_body
+        if body is None or transaction.blocked(Side.DOWNSTREAM):
+            return False
+        before = len(waiting)
+        data = body.take(waiting)
+        transaction.bytes_up += before - len(waiting)
+        if data:
+            transaction.request_data(data)
+        if body.done:
+            self._request_body = None
+            transaction.request_end(Headers(body.trailers) if body.trailers else None)
+            self._complete_if_done()
+        return len(waiting) != before
+
+    def _begin(self, waiting: bytearray) -> bool:
+        while waiting.startswith(b"\r\n"):
+            del waiting[:2]
+            self._empty_lines += 1
+            if self._empty_lines > EMPTY_LINES_LIMIT:
+                raise HeadError("nothing but empty lines")
+        self._persistence = Persistence()
+        raw = take_head(waiting)
+        if raw is None:
+            return False
+        head = parse_request(raw)
+        self._empty_lines = 0
+        self.seen_request = True
+        if self._waiting[Side.UPSTREAM]:
+            self._close()  # bytes that were sent before the request are no answer to it
+            return False
+        self._open(head, len(raw))
+        return True
+
+    def _open(self, head: RequestHead, size: int) -> None:
+        context, facts = self._context, head.facts
+        request, host = new_request(head, context, self._now)
+        decision = context.requests.decide(request.method, request.path, host)
+        flow = HttpFlow(next(context.numbers), context.flow, decision.action.value, decision.rule_name, request)
+        hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY
+        transaction = Transaction(flow, self, hooks, lambda: context.wall(self._now))
+        transaction.started, transaction.bytes_up, transaction.host = self._now, size, host
+        self._transaction = transaction
+        self._request_facts = facts
+        self._persistence = Persistence(request=facts.persists(head.minor))
+        self._switching = request.method == "CONNECT" or facts.upgrade is not None
+        self._request_body = (
+            ChunkedBody() if facts.chunked else SizedBody(facts.length) if facts.length else None
+        )  # fmt: skip
+        if decision.action is Action.BLOCK:
+            transaction.answer(_block_page())
+            if self._request_body is None:
+                transaction.request_end(None)
+                self._complete_if_done()
+        else:
+            transaction.request_head(has_body=self._request_body is not None)
+
+    # Responses.
+
+    def _read_response(self) -> bool:
+        transaction, waiting = self._transaction, self._waiting[Side.UPSTREAM]
+        if transaction is None or not transaction.asked_origin:
+            if waiting and (transaction is None or not transaction.answered_here):
+                # An answer to nothing: passing it on would make it the answer to the next request.
+                self._close()
+            return False
+        if not waiting or transaction.blocked(Side.UPSTREAM) or transaction.response_done:
+            return False
+        if self._response_body is None:
+            return self._read_response_head(transaction, waiting)
+        before = len(waiting)
+        data = self._response_body.take(waiting)
+        transaction.bytes_down += before - len(waiting)
+        if data:
+            transaction.response_data(data)
+        if self._response_body is not None and self._response_body.done:
+            self._end_response_body(transaction)
+        return len(waiting) != before
+
+    def _read_response_head(self, transaction: Transaction, waiting: bytearray) -> bool:
+        raw = take_head(waiting)
+        if raw is None:
+            return False
+        head = parse_response(raw)
+        transaction.bytes_down += len(raw)
+        if head.status == 101:
+            self._switch(transaction, head)
+        elif head.status < 200:
+            if transaction.flow.request.http_version != "HTTP/1.0":
+                self._send(Side.DOWNSTREAM, write_response(head.status, head.reason, head.minor, head.fields))
+        elif transaction.flow.request.method == "CONNECT" and head.status < 300:
+            self._switch(transaction, head)
+        else:
+            self._open_response(transaction, head)
+        return True
+
+    def _open_response(self, transaction: Transaction, head: ResponseHead) -> None:
+        self._switching = False
+        facts = head.facts
+        has_body = head.has_body(transaction.flow.request.method) and facts.length != 0
+        if not has_body:
+            self._response_body = None
+        elif facts.chunked:
+            self._response_body = ChunkedBody()
+        elif facts.length is not None:
+            self._response_body = SizedBody(facts.length)
+        else:
+            self._response_body = EndlessBody()
+        self._persistence.response = facts.persists(head.minor) and not isinstance(self._response_body, EndlessBody)
+        transaction.flow.response = new_response(head, self._context, self._now)
+        transaction.response_head(has_body=has_body)
+
+    def _end_response_body(self, transaction: Transaction) -> None:
+        body, self._response_body = self._response_body, None
+        assert body is not None, "it has just ended"
+        transaction.response_end(Headers(body.trailers) if body.trailers else None)
+
+    # What the transaction wants sent.
+
+    def ask(self, hook: str, transaction: Transaction) -> None:
+        number = next(self._context.numbers)
+        if hook != "error":
+            self._asked[number] = transaction
+        self._out.append(Consult(number, hook, transaction.flow))
+
+    def send_request(self, transaction: Transaction, *, whole: bool) -> None:
+        head, self._request_chunked = request_bytes(transaction.flow.request, self._request_facts, whole=whole)
+        data = transaction.flow.request.raw_content if whole else None
+        self._send(Side.UPSTREAM, head)
+        if whole:
+            if data:
+                self.send_request_data(transaction, data)
+            self.end_request(transaction)
+
+    def send_request_data(self, transaction: Transaction, data: bytes) -> None:
+        assert transaction is self._transaction, "there is one at a time"
+        self._send(Side.UPSTREAM, write_chunk(data) if self._request_chunked else data)
+
+    def end_request(self, transaction: Transaction) -> None:
+        if self._request_chunked:
+            self._send(Side.UPSTREAM, _last_chunk(transaction.flow.request.trailers))
+
+    def invite_body(self, transaction: Transaction) -> None:
+        assert transaction is self._transaction, "there is one at a time"
+        if self._request_facts.expects_continue:
+            self._request_facts.expects_continue = False
+            self._send(Side.DOWNSTREAM, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def send_response(self, transaction: Transaction, *, whole: bool) -> None:
+        self._persistence.response_begun = True
+        if transaction.answered_here and not self._can_discard_body():
+            self._persistence.request = False
+        response = transaction.flow.response
+        assert response is not None, "there is one to be sent"
+        head, self._response_chunked = response_bytes(transaction.flow, self._persistence, whole=whole)
+        self._send(Side.DOWNSTREAM, head)
+        carries_body = transaction.flow.request.method != "HEAD" and response.status_code not in (204, 304)
+        if whole and response.raw_content and carries_body:
+            self.send_response_data(transaction, response.raw_content)
+
+    def send_response_data(self, transaction: Transaction, data: bytes) -> None:
+        assert transaction is self._transaction, "there is one at a time"
+        self._send(Side.DOWNSTREAM, write_chunk(data) if self._response_chunked else data)
+
+    def end_response(self, transaction: Transaction) -> None:
+        response = transaction.flow.response
+        if self._response_chunked and response is not None:
+            self._send(Side.DOWNSTREAM, _last_chunk(response.trailers))
+        self._complete_if_done()
+
+    def reset(self, transaction: Transaction, why: str) -> None:
+        assert transaction is self._transaction, "there is one at a time"
+        self._finish(why)
+        self._reset(why)
+
+    # The end of an exchange, and of the connection.
+
+    def _complete_if_done(self) -> None:
+        transaction = self._transaction
+        if transaction is None or not transaction.response_done:
+            return
+        if not self._persistence.persists:
+            self._finish(None)
+            self._close()
+        elif self._request_body is None:
+            self._finish(None)
+            if Side.DOWNSTREAM in self._ended and not self._waiting[Side.DOWNSTREAM]:
+                self._close()
+
+    def _can_discard_body(self) -> bool:
+        body = self._request_body
+        if body is None:
+            return True
+        return isinstance(body, SizedBody) and body.left <= DISCARD_LIMIT and not self._request_facts.expects_continue
+
+    def _finish(self, error: str | None) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        self._request_body = self._response_body = None
+        self._done.append(transaction.exchange(self._now, error))
+        transaction.finish(error)
+
+    def _look_at_ends(self) -> None:
+        transaction = self._transaction
+        if transaction is not None and transaction.is_waiting:
+            return
+        if Side.UPSTREAM in self._ended:
+            self._origin_ended(transaction)
+        elif Side.DOWNSTREAM in self._ended:
+            self._app_ended(transaction)
+
+    def _origin_ended(self, transaction: Transaction | None) -> None:
+        if transaction is not None and isinstance(self._response_body, EndlessBody):
+            self._end_response_body(transaction)
+            if transaction.is_waiting:
+                return  # the hook; then we come back here
+        if self._transaction is not None and not self._transaction.answered_here:
+            self._finish(_why_cut(self._transaction))
+        elif self._transaction is not None:
+            return  # the rest of a request that we have answered ourselves
+        self._close()
+
+    def _app_ended(self, transaction: Transaction | None) -> None:
+        if transaction is None:
+            if not (self._waiting[Side.DOWNSTREAM] and Side.DOWNSTREAM in self._congested):
+                self._close()
+        elif self._request_body is not None:
+            self._finish("the app closed in the middle of its request")
+            self._close()
+        elif transaction.asked_origin and not self._origin_told and not self._waiting[Side.DOWNSTREAM]:
+            self._origin_told = True
+            self._out.append(End(Side.UPSTREAM))
+
+    # Leaving HTTP/1.
+
+    def _switch(self, transaction: Transaction, head: ResponseHead) -> None:
+        """101, or the answer to CONNECT."""
+        if not self._switching:
+            raise HeadError("101 that nobody asked for")
+        transaction.flow.response = new_response(head, self._context, self._now)
+        self._send(Side.DOWNSTREAM, write_response(head.status, head.reason, head.minor, head.fields))
+        self._tunnel = tunnel_after(transaction, head, self._context, self._now)
+        self._finish(None)
+        self._tunnel.start()
+        for side, waiting in self._waiting.items():
+            if waiting:
+                self._tunnel.receive(side, bytes(waiting), self._now)
+                waiting.clear()
+            if side in self._ended:
+                self._tunnel.end(side, self._now)
+
+    def _follow_tunnel(self, tunnel: Tunnel) -> None:
+        self._out += tunnel.commands()
+        self._done.extend(tunnel.take())
+        self.finished = self.finished or tunnel.finished
+        if tunnel.failure is not None and self.failure is None:
+            self._reset(tunnel.failure)
+
+    def _send(self, side: Side, data: bytes) -> None:
+        if data:
+            self._bytes[side].append(data)
+
+
+def _why_cut(transaction: Transaction) -> str:
+    if transaction.response_done:
+        return "the origin closed before it had the whole request"
+    return "the response was cut short" if transaction.flow.response is not None else "the origin closed without answer"
+
+
+def _last_chunk(trailers: Headers | None) -> bytes:
+    fields: Iterable[tuple[bytes, bytes]] = trailers.fields if trailers is not None else ()
+    return b"0\r\n" + write_fields(fields)
+
+
+def _block_page() -> Response:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store")]
+    return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)

@@ -1,0 +1,380 @@
+"""One intercepted exchange: in which order its parts go on, who is asked about them, what is gathered.
+
+    request head ─▶ requestheaders ─▶ body ─▶ request ─▶ origin ─▶ responseheaders ─▶ body ─▶ response ─▶ app
+
+It decides whether a body is gathered (somebody wants the hook that comes after it, and it stays within a bound) or
+passed on as it comes.  It must not know how messages travel: a `Carrier` (HTTP/1, HTTP/2) tells it what arrived and
+sends what it says.  While somebody is asked, `blocked` is True and the carrier holds back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from pointsman.engine.events import Side
+from pointsman.engine.exchange import Exchange
+from pointsman.engine.flow_record import PATH_LIMIT
+from pointsman.engine.messages import Headers, HttpFlow, Request, Response, Transform
+
+GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
+NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
+ENDLESS_TYPES = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
+"""Bodies whose parts are waited for one by one; gathering them would stop what they are for."""
+BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
+
+
+class Carrier(Protocol):
+    """What sends the messages of a transaction."""
+
+    def ask(self, hook: str, transaction: Transaction) -> None:
+        """`consulted` answers, not before this returns."""
+
+    def send_request(self, transaction: Transaction, *, whole: bool) -> None:
+        """`whole`: no body follows, `raw_content` is it."""
+
+    def send_request_data(self, transaction: Transaction, data: bytes) -> None: ...
+    def end_request(self, transaction: Transaction) -> None: ...
+    def invite_body(self, transaction: Transaction) -> None:
+        """We want the body before the origin has seen anything: answer `Expect: 100-continue` ourselves."""
+
+    def send_response(self, transaction: Transaction, *, whole: bool) -> None: ...
+    def send_response_data(self, transaction: Transaction, data: bytes) -> None: ...
+    def end_response(self, transaction: Transaction) -> None: ...
+    def reset(self, transaction: Transaction, why: str) -> None: ...
+
+
+class _Body:
+    """How one of the two bodies is treated."""
+
+    def __init__(self) -> None:
+        self.gathered: bytearray | None = None
+        self.transform: Transform | None = None
+        self.begun = False
+        """Its head was sent."""
+        self.received = False
+        """To its end."""
+
+    def transformed(self, data: bytes) -> bytes:
+        if self.transform is None:
+            return data
+        result = self.transform(data)
+        return result if isinstance(result, bytes) else b"".join(result)
+
+
+class Transaction:
+    def __init__(self, flow: HttpFlow, carrier: Carrier, hooks: frozenset[str], clock: Callable[[], float]) -> None:
+        """`clock`: seconds since 1970."""
+        self.flow = flow
+        self.started = 0.0
+        """On the engine's clock."""
+        self.bytes_up = self.bytes_down = 0
+        self.note: str | None = None
+        self.host: str | None = None
+        """Whom the request is for, lower case."""
+        self.answered_here = False
+        """The answer does not come from the origin."""
+        self.response_done = False
+        self.over = False
+        self._carrier = carrier
+        self._hooks = hooks
+        self._clock = clock
+        self._request = _Body()
+        self._response = _Body()
+        self._then: Callable[[], None] | None = None
+        self._blocks = Side.DOWNSTREAM
+        self._lengths: dict[Side, list[str]] = {}
+
+    def blocked(self, side: Side) -> bool:
+        """Hold back what comes from this side."""
+        return self._then is not None and (side is self._blocks or self._blocks is Side.DOWNSTREAM)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Somebody is asked."""
+        return self._then is not None
+
+    @property
+    def asked_origin(self) -> bool:
+        return self._request.begun
+
+    @property
+    def request_received(self) -> bool:
+        return self._request.received
+
+    # What arrives.
+
+    def request_head(self, *, has_body: bool) -> None:
+        """`flow.request` is filled in."""
+        request = self.flow.request
+        request.raw_content = None
+        self._lengths[Side.DOWNSTREAM] = request.headers.get_all("content-length")
+        self._ask(Side.DOWNSTREAM, "requestheaders", lambda: self._request_allowed(has_body))
+
+    def request_data(self, data: bytes) -> None:
+        if self.answered_here or self.over:
+            return
+        body = self._request
+        if body.gathered is None:
+            self._send_request_data(data)
+            return
+        body.gathered += data
+        if len(body.gathered) > GATHER_LIMIT:
+            self.note = NOTE_STREAMED
+            self._stream_request()
+
+    def request_end(self, trailers: Headers | None) -> None:
+        request, body = self.flow.request, self._request
+        request.trailers = trailers
+        request.timestamp_end = self._clock()
+        body.received = True
+        if self.answered_here or self.over:
+            return
+        if body.gathered is not None:
+            request.raw_content = bytes(body.gathered)
+            body.gathered = None
+            self._request_whole()
+        else:
+            self._end_streamed_request()
+
+    def response_head(self, *, has_body: bool) -> None:
+        """`flow.response` is filled in."""
+        response = self._present
+        response.raw_content = None
+        self._lengths[Side.UPSTREAM] = response.headers.get_all("content-length")
+        self._ask(Side.UPSTREAM, "responseheaders", lambda: self._response_allowed(has_body))
+
+    def response_data(self, data: bytes) -> None:
+        if self.over:
+            return
+        body = self._response
+        if body.gathered is None:
+            self._send_response_data(data)
+            return
+        body.gathered += data
+        if len(body.gathered) > GATHER_LIMIT:
+            self.note = NOTE_STREAMED
+            self._stream_response()
+
+    def response_end(self, trailers: Headers | None) -> None:
+        if self.over:
+            return
+        response, body = self._present, self._response
+        response.trailers = trailers
+        body.received = True
+        response.timestamp_end = self._clock()
+        if body.gathered is not None:
+            response.raw_content = bytes(body.gathered)
+            body.gathered = None
+            self._ask(Side.UPSTREAM, "response", self._send_whole_response)
+        else:
+            tail = body.transformed(b"") if body.transform is not None else b""
+            if tail:
+                self._carrier.send_response_data(self, tail)
+            self._end_response()
+
+    def consulted(self) -> None:
+        """Whoever was asked has answered, by changing the flow."""
+        then, self._then = self._then, None
+        if then is None or self.over:
+            return
+        if self.flow.killed:
+            self._carrier.reset(self, "killed by an addon")
+            return
+        then()
+
+    def answer(self, response: Response) -> None:
+        """With this, and the origin is not asked (any more)."""
+        self.flow.response = response
+        self._answer()
+
+    def finish(self, error: str | None) -> None:
+        """It is over; the carrier says so, once."""
+        self.over = True
+        self._then = None
+        if error is not None:
+            self.flow.error = error
+            if "error" in self._hooks:
+                self._carrier.ask("error", self)  # nobody waits for the answer
+
+    def exchange(self, now: float, error: str | None) -> Exchange:
+        """What the flow record says of it."""
+        flow = self.flow
+        return Exchange(
+            method=flow.request.method,
+            path=flow.request.path[:PATH_LIMIT],
+            host=self.host,
+            status=flow.response.status_code if flow.response is not None else None,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            started=self.started,
+            ended=now,
+            error=error,
+            note=self.note,
+            decision=flow.decision,
+            rule=flow.rule,
+        )
+
+    # The request.
+
+    def _request_allowed(self, has_body: bool) -> None:
+        request, body = self.flow.request, self._request
+        if self.flow.response is not None:
+            self._answer()
+        elif not has_body:
+            body.received = True
+            request.raw_content = b""
+            request.timestamp_end = self._clock()
+            self._request_whole()
+        elif "request" in self._hooks and not request.stream and self._is_gatherable(Side.DOWNSTREAM, request.headers):
+            body.gathered = bytearray()
+            self._carrier.invite_body(self)
+        else:
+            self._stream_request()
+
+    def _request_whole(self) -> None:
+        if self.flow.request.stream:
+            self._send_whole_request()
+        else:
+            self._ask(Side.DOWNSTREAM, "request", self._send_whole_request)
+
+    def _send_whole_request(self) -> None:
+        request = self.flow.request
+        if self.flow.response is not None:
+            self._answer()
+            return
+        if request.raw_content or self._lengths[Side.DOWNSTREAM] or _announces(request.headers):
+            _set_length(request, len(request.raw_content or b""))
+        self._request.begun = True
+        self._carrier.send_request(self, whole=True)
+
+    def _stream_request(self) -> None:
+        request, body = self.flow.request, self._request
+        if callable(request.stream):
+            if request.http_version == "HTTP/1.0":
+                self.note = "a function cannot change the streamed body of a request in HTTP/1.0"
+            else:
+                body.transform = request.stream
+        self._keep_length(request.headers, Side.DOWNSTREAM, body)
+        body.begun = True
+        gathered, body.gathered = body.gathered, None
+        self._carrier.send_request(self, whole=False)
+        if gathered:
+            self._send_request_data(bytes(gathered))
+
+    def _send_request_data(self, data: bytes) -> None:
+        data = self._request.transformed(data)
+        if data:
+            self._carrier.send_request_data(self, data)
+
+    def _end_streamed_request(self) -> None:
+        tail = self._request.transformed(b"") if self._request.transform is not None else b""
+        if tail:
+            self._carrier.send_request_data(self, tail)
+        self._carrier.end_request(self)
+
+    # The response.
+
+    def _answer(self) -> None:
+        self.answered_here = True
+        response = self._present
+        now = self._clock()
+        response.timestamp_start = response.timestamp_start or now
+        response.timestamp_end = now
+        if response.raw_content is None:
+            response.raw_content = b""
+        self._response.received = True
+        self._lengths[Side.UPSTREAM] = [str(len(response.raw_content))]
+        self._ask(
+            Side.DOWNSTREAM,
+            "responseheaders",
+            lambda: self._ask(Side.DOWNSTREAM, "response", self._send_whole_response),
+        )
+
+    def _response_allowed(self, has_body: bool) -> None:
+        response, body = self._present, self._response
+        if not has_body:
+            response.raw_content = b""
+            response.timestamp_end = self._clock()
+            body.received = True
+            self._ask(Side.UPSTREAM, "response", self._send_bodiless_response)
+        elif "response" in self._hooks and not response.stream and self._is_gatherable(Side.UPSTREAM, response.headers):
+            body.gathered = bytearray()
+        else:
+            self._stream_response()
+
+    def _send_bodiless_response(self) -> None:
+        """To HEAD, or 204 or 304: Content-Length tells of what is not here."""
+        _restore_length(self._present.headers, self._lengths[Side.UPSTREAM])
+        self._carrier.send_response(self, whole=True)
+        self._end_response()
+
+    def _send_whole_response(self) -> None:
+        response = self._present
+        if response.status_code not in (204, 304):
+            _set_length(response, len(response.raw_content or b""))
+        self._carrier.send_response(self, whole=True)
+        self._end_response()
+
+    def _stream_response(self) -> None:
+        response, body = self._present, self._response
+        body.transform = response.stream if callable(response.stream) else None
+        self._keep_length(response.headers, Side.UPSTREAM, body)
+        gathered, body.gathered = body.gathered, None
+        body.begun = True
+        self._carrier.send_response(self, whole=False)
+        if gathered:
+            self._send_response_data(bytes(gathered))
+
+    def _send_response_data(self, data: bytes) -> None:
+        data = self._response.transformed(data)
+        if data:
+            self._carrier.send_response_data(self, data)
+
+    def _end_response(self) -> None:
+        self.response_done = True
+        self._carrier.end_response(self)
+
+    @property
+    def _present(self) -> Response:
+        assert self.flow.response is not None, "its head is here"
+        return self.flow.response
+
+    # Both.
+
+    def _ask(self, side: Side, hook: str, then: Callable[[], None]) -> None:
+        if hook not in self._hooks:
+            then()
+            return
+        self._then, self._blocks = then, side
+        self._carrier.ask(hook, self)
+
+    def _is_gatherable(self, side: Side, headers: Headers) -> bool:
+        kinds = headers.get_all("content-type")
+        if kinds and kinds[0].lower().startswith(ENDLESS_TYPES):
+            return False
+        lengths = self._lengths[side]
+        if lengths and lengths[0].isdigit() and int(lengths[0]) > GATHER_LIMIT:
+            self.note = NOTE_STREAMED
+            return False
+        return True
+
+    def _keep_length(self, headers: Headers, side: Side, body: _Body) -> None:
+        """Of a body that is passed on: as announced, or unknown if its pieces are changed."""
+        _restore_length(headers, self._lengths[side] if body.transform is None else [])
+
+
+def _announces(headers: Headers) -> bool:
+    return "content-length" in headers or "transfer-encoding" in headers
+
+
+def _set_length(message: Request | Response, length: int) -> None:
+    if "transfer-encoding" in message.headers:
+        del message.headers["transfer-encoding"]
+    if message.headers.get_all("content-length") != [str(length)]:
+        message.headers.set_all("Content-Length", [str(length)])
+
+
+def _restore_length(headers: Headers, lengths: list[str]) -> None:
+    if headers.get_all("content-length") != lengths:
+        headers.set_all("Content-Length", lengths)
