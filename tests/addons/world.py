@@ -82,7 +82,7 @@ async def world(
     files = AddonFiles(host, [str(source) for source in sources], options)
     try:
         await files.start()
-        await files.running()
+        await files.running(lambda: None)
         yield World(host, files)
     finally:
         await files.close()

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any
 
 from pointsman.addons.context import ctx
+from pointsman.addons.elsewhere import ClientContext
 from pointsman.addons.host import AddonHost, LoadedFile
 from pointsman.addons.import_hook import ShimFinder
 from pointsman.addons.lane import Lane
+from pointsman.addons.listener import Limits
 from pointsman.addons.options import Loader, OptionsError
 from pointsman.addons.script import Script, path_of, run_script, stamp, unusable, where
 from pointsman.addons.stepping import stepping
@@ -27,10 +30,31 @@ POLL = 1.0  # seconds
 _log = logging.getLogger(__name__)
 
 
+@asynccontextmanager
+async def open_addons(
+    sources: Sequence[str], settings: Sequence[str], client_context: ClientContext
+) -> AsyncIterator[AddonFiles | None]:
+    """Loaded and listening until it is left; None if there are none.
+
+    `client_context`: for TLS to where an addon sends a request.  Raises PointsmanError PM461, PM462.
+    """
+    if not sources:
+        if settings:
+            raise _unsettable("there is no addon", "name an addon with --addon, or leave out --set")
+        yield None
+        return
+    files = AddonFiles(AddonHost(Limits(), client_context), sources, settings)
+    try:
+        await files.start()
+        yield files
+    finally:
+        await files.close()
+
+
 class AddonFiles:
     def __init__(self, host: AddonHost, sources: Sequence[str], settings: Sequence[str]) -> None:
         """`settings`: `name=value` each, or `name` alone for an option that is true or false."""
-        self._host = host
+        self.host = host
         self._sources = list(sources)
         self._settings = [one.partition("=") for one in settings]
         self._files: dict[int, LoadedFile] = {}
@@ -51,13 +75,15 @@ class AddonFiles:
             await self._configure(file)
         self._use()
 
-    async def running(self) -> None:
-        """The proxy accepts connections."""
+    async def running(self, stop: Callable[[], None]) -> None:
+        """The proxy accepts connections.  `stop` is what `ctx.master.shutdown` does."""
+        ctx.master.on_shutdown(stop)
         for file in self._files.values():
             await self._tell(file, "running")
 
-    async def keep(self) -> None:
-        """Look until cancelled."""
+    async def keep(self, stop: Callable[[], None]) -> None:
+        """Say that we run, then look until cancelled."""
+        await self.running(stop)
         while True:
             await asyncio.sleep(POLL)
             await self.tick()
@@ -76,10 +102,10 @@ class AddonFiles:
     async def close(self) -> None:
         """Harmless twice."""
         files, self._files = list(self._files.values()), {}
-        self._host.use(())
+        self.host.use(())
         for file in files:
             await self._retire(file)
-        await self._host.close()
+        await self.host.close()
         self._shim.remove()
 
     def module(self, index: int) -> ModuleType:
@@ -108,7 +134,7 @@ class AddonFiles:
         lane = Lane(f"load {source}", 1)
         try:
             script: Script = await self._in_thread(lane, lambda: run_script(source))
-            file = self._host.load(script)
+            file = self.host.load(script)
             for path, function in script.commands():
                 ctx.master.commands.add(path, function)
             loader = Loader(ctx.options, ctx.master.commands.add)
@@ -139,10 +165,10 @@ class AddonFiles:
         for _, function in file.script.hook(hook):
             try:
                 if inspect.iscoroutinefunction(function):
-                    async with asyncio.timeout(self._host.limits.load):
-                        await stepping(function(), self._host.dog)
+                    async with asyncio.timeout(self.host.limits.load):
+                        await stepping(function(), self.host.dog)
                 else:
-                    self._host.on_loop(function)
+                    self.host.on_loop(function)
             except (Exception, HookStalled) as error:
                 _log.error(
                     "addon %s: %s: %s: %s", file.script.source, hook, type(error).__name__, error, exc_info=error
@@ -150,29 +176,29 @@ class AddonFiles:
 
     async def _call(self, file: LoadedFile, function: Callable[..., Any], argument: object) -> None:
         if inspect.iscoroutinefunction(function):
-            async with asyncio.timeout(self._host.limits.load):
-                await stepping(function(argument), self._host.dog)
+            async with asyncio.timeout(self.host.limits.load):
+                await stepping(function(argument), self.host.dog)
             return
         try:
             await self._in_thread(file.lane, lambda: function(argument))
         except RuntimeError as error:
             if "no running event loop" not in str(error):
                 raise
-            self._host.on_loop(function, argument)
+            self.host.on_loop(function, argument)
 
     async def _in_thread(self, lane: Lane, call: Callable[[], Any]) -> Any:
         """In a thread, since a file may read, wait or compute when it is loaded, and flows must not wait for it."""
         job = lane.submit(call)
         try:
-            async with asyncio.timeout(self._host.limits.load):
+            async with asyncio.timeout(self.host.limits.load):
                 await job.result
         except TimeoutError:
             lane.abandon(job)
-            raise TimeoutError(f"not done after {self._host.limits.load} s") from None
+            raise TimeoutError(f"not done after {self.host.limits.load} s") from None
         return job.value
 
     def _use(self) -> None:
-        self._host.use([self._files[index] for index in sorted(self._files)])
+        self.host.use([self._files[index] for index in sorted(self._files)])
 
     def _apply_settings(self) -> None:
         texts: dict[str, list[str | None]] = {}
@@ -182,14 +208,8 @@ class AddonFiles:
             for name, given in texts.items():
                 ctx.options.set_text(name, given)
         except OptionsError as error:
-            raise PointsmanError(
-                "cannot set an option of an addon",
-                code="PM462",
-                seen=str(error),
-                effect="the proxy does not start; nothing is intercepted (fail open)",
-                do=f"give --set NAME=VALUE with one of: {', '.join(sorted(ctx.options.keys())) or 'no options at all'}",
-                status=Exit.BAD_FILE,
-            ) from error
+            known = ", ".join(sorted(ctx.options.keys())) or "none, no addon declares one"
+            raise _unsettable(str(error), f"give --set NAME=VALUE with an option that there is: {known}") from error
 
     def _find(self, name: str) -> object | None:
         for file in self._files.values():
@@ -197,6 +217,17 @@ class AddonFiles:
                 if name in (getattr(addon, "name", None), type(addon).__name__.lower()):
                     return addon
         return None
+
+
+def _unsettable(seen: str, do: str) -> PointsmanError:
+    return PointsmanError(
+        "cannot set an option of an addon",
+        code="PM462",
+        seen=seen,
+        effect="the proxy does not start; nothing is intercepted (fail open)",
+        do=do,
+        status=Exit.BAD_FILE,
+    )
 
 
 def _unusable(source: str, error: Exception) -> PointsmanError:

@@ -19,12 +19,13 @@ from pointsman.addons.listener import Limits, Listener
 from pointsman.addons.script import FLOW_HOOKS, Script
 from pointsman.addons.snapshot import Snapshot, remember, restore
 from pointsman.addons.stepping import stepping
+from pointsman.addons.transform import GuardedTransform
 from pointsman.addons.watchdog import HookStalled, Watchdog
-from pointsman.engine.messages import HttpFlow, Subject
+from pointsman.engine.messages import HttpFlow, Subject, Transform
 
 _log = logging.getLogger(__name__)
 _NO_LOOP = "no running event loop"
-_MAY_GO_ELSEWHERE = ("requestheaders", "request")
+_SETTLED = ("responseheaders", "requestheaders", "request")
 
 
 @dataclass(slots=True)
@@ -113,7 +114,7 @@ class AddonHost:
             else:
                 self._start(self._run_rest(hook, listeners[index:], subject), done)
                 return False
-        if hook in _MAY_GO_ELSEWHERE and self._goes_elsewhere(subject, hook):
+        if hook in _SETTLED and self._goes_elsewhere(hook, subject):
             self._start(self._run_rest(hook, (), subject), done)
             return False
         return True
@@ -126,17 +127,43 @@ class AddonHost:
                 self._call_inline(listener, subject)
             else:
                 await self._call_slowly(listener, file, subject)
-        if isinstance(subject, HttpFlow) and self._goes_elsewhere(subject, hook):
+        if hook in _SETTLED and self._goes_elsewhere(hook, subject) and isinstance(subject, HttpFlow):
             await send_elsewhere(subject, self._client_context)
 
-    def _goes_elsewhere(self, subject: Subject, hook: str) -> bool:
-        if not isinstance(subject, HttpFlow) or subject.request.server is None:
+    def _goes_elsewhere(self, hook: str, subject: Subject) -> bool:
+        """After the last listener of a hook after which more than the flow's own values counts."""
+        if not isinstance(subject, HttpFlow):
+            return False
+        request = subject.request
+        if hook == "responseheaders":
+            if subject.response is not None and callable(subject.response.stream):
+                subject.response.stream = self._guarded(subject, hook, subject.response.stream)
+            return False
+        if hook == "requestheaders" and callable(request.stream):
+            request.stream = self._guarded(subject, hook, request.stream)
+        hosts = request.headers.get_all("host")
+        if hosts and hosts[0] != request.authority:  # addons write the header; the engine goes by the authority
+            request.authority = hosts[0]
+        if request.server is None:
             return False
         if subject.response is not None or subject.killed:
             return False
         if hook == "requestheaders" and _has_body(subject):
             return "request" not in self.wanted  # else when its body is here
         return True
+
+    def _guarded(self, flow: HttpFlow, hook: str, transform: Transform) -> GuardedTransform:
+        if isinstance(transform, GuardedTransform):
+            return transform
+
+        def failed(error: BaseException) -> None:
+            self.counters.calls_failed += 1
+            what = "held the event loop" if isinstance(error, HookStalled) else f"{type(error).__name__}: {error}"
+            _log.error(
+                "the `stream` that an addon set in %s, flow %s: %s; the body goes on unchanged", hook, flow.id, what
+            )
+
+        return GuardedTransform(transform, self.dog, failed)
 
     def _start(self, work: Coroutine[Any, Any, None], done: Callable[[], None]) -> None:
         task = self._loop.create_task(work)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -24,6 +26,8 @@ from pointsman.system.interface import System
 @options.policy
 @options.upstream_ca
 @options.flows
+@options.addons
+@options.addon_settings
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
 )
@@ -41,6 +45,8 @@ def run(
     policy: Path | None,
     upstream_ca: tuple[Path, ...],
     flows: Path | None,
+    addons: tuple[str, ...],
+    addon_settings: tuple[str, ...],
     port: int,
     ca_dir: Path | None,
     source: str,
@@ -50,10 +56,10 @@ def run(
 ) -> None:
     """Register with the driver and handle what it redirects, until SIGINT or SIGTERM.
 
-    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver.
+    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver, 8 addon.
     """
     settings = Settings(
-        policy=load_policy(policy) if policy else default_policy(),
+        policy=load_policy(policy) if policy else default_policy(intercepts=bool(addons)),
         policy_file=policy,
         ca_dir=ca_dir or default_ca_dir(),
         port=port,
@@ -61,20 +67,27 @@ def run(
         flow_file=flows,
         print_flows=not (as_json or quiet),
         json_flows=as_json and not quiet,
+        addons=addons,
+        addon_settings=addon_settings,
         any_address=source == "netfilter",
     )
-    proxy = run_proxy(settings, choose_system(source), lambda ready: announce(ready, as_json=as_json))
-    with asyncio.Runner(loop_factory=loop_factory(fast=fast)) as runner:
+    out = sys.stdout
+    proxy = run_proxy(settings, choose_system(source), lambda ready: announce(ready, as_json=as_json, out=out), out=out)
+    # What an addon prints must not get between JSON lines.
+    prints = redirect_stdout(sys.stderr) if addons and as_json else nullcontext()
+    if addons:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with prints, asyncio.Runner(loop_factory=loop_factory(fast=fast)) as runner:
         runner.run(proxy)
 
 
-def announce(ready: Ready, *, as_json: bool) -> None:
+def announce(ready: Ready, *, as_json: bool, out: TextIO) -> None:
     endpoints = [f"{address}:{port}" for address, port in filter(None, (ready.endpoints.v4, ready.endpoints.v6))]
     if as_json:
         text = json.dumps({"ready": endpoints, "registration": ready.registration, "root": str(ready.root_pem)})
     else:
         text = f"pointsman: ready on {' and '.join(endpoints)}, registration {ready.registration}, CA {ready.root_pem}"
-    print(text, flush=True)
+    print(text, flush=True, file=out)
 
 
 def loop_factory(*, fast: bool) -> Callable[[], asyncio.AbstractEventLoop]:

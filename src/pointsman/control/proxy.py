@@ -12,12 +12,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from pointsman.addons.files import open_addons
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.authority.root_store import load_or_create_root, root_path
 from pointsman.control.flow_log import FLUSH_AFTER, FlowLog
@@ -27,6 +28,7 @@ from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.engine.connection import nobody
 from pointsman.server.connection_task import Services
 from pointsman.server.limits import Counters
 from pointsman.server.listener import listen
@@ -62,9 +64,12 @@ async def run_proxy(
         PointsmanError: it could not start.
     """
     stop = asyncio.Event()
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         root = load_or_create_root(settings.ca_dir)
         upstream_tls = UpstreamContexts(settings.upstream_ca)
+        addons = await stack.enter_async_context(
+            open_addons(settings.addons, settings.addon_settings, lambda: upstream_tls(("http/1.1",)))
+        )
         printing = settings.print_flows or settings.json_flows
         loop = asyncio.get_running_loop()
         flows = FlowLog(
@@ -88,6 +93,7 @@ async def run_proxy(
             threads,
             flows.write,
             learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+            hooks=addons.host if addons else None,
         )
         limits = settings.limits
         engine = EngineSettings(
@@ -96,6 +102,7 @@ async def run_proxy(
             learned,
             idle_timeout=limits.idle_timeout,
             dial_timeout=limits.dial_timeout,
+            hooks=(lambda: addons.host.wanted) if addons else nobody,
         )
         server = Server(system, engine, services, limits)
         in_force = PolicyInForce(settings.policy, settings.policy_file, system, registration)
@@ -106,15 +113,16 @@ async def run_proxy(
         stack.enter_context(_signals_set(stop))
         stack.enter_context(_rare_collections())
         async with asyncio.TaskGroup() as group:
-            beat = group.create_task(registration.keep())
-            watch = group.create_task(in_force.keep())
+            tasks = [group.create_task(registration.keep()), group.create_task(in_force.keep())]
             serving = group.create_task(server.serve(listeners.sockets, stop))
             on_ready(
                 Ready(listeners.endpoints, registration.number, root_path(settings.ca_dir), server.counters, stop.set)
             )
+            if addons:
+                tasks.append(group.create_task(addons.keep(stop.set)))
             await stop.wait()
-            beat.cancel()
-            watch.cancel()
+            for task in tasks:
+                task.cancel()
             registration.close()
             await serving
 

@@ -30,6 +30,10 @@ class Settings:
     json_flows: bool = False
     """The same as JSON lines."""
     lease_ms: int = LEASE_DEFAULT_MS
+    addons: tuple[str, ...] = ()
+    """Files with addons, or `builtin:NAME`, in the order in which they are asked."""
+    addon_settings: tuple[str, ...] = ()
+    """`NAME=VALUE` for options that addons declare."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -46,6 +46,8 @@ class SessionSettings:
     policy: Path | None = None
     upstream_ca: tuple[Path, ...] = ()
     placement: PlacementName | None = None
+    addons: tuple[str, ...] = ()
+    addon_settings: tuple[str, ...] = ()
 
 
 class LabProxy:
@@ -114,6 +116,10 @@ class Session:
             arguments += ["--policy", str(self._settings.policy)]
         for path in self._settings.upstream_ca:
             arguments += ["--upstream-ca", str(path)]
+        for addon in self._settings.addons:
+            arguments += ["--addon", addon]
+        for setting in self._settings.addon_settings:
+            arguments += ["--set", setting]
         process = await self.machine.spawn(
             # -P: the directory we happen to be in must not provide modules
             [sys.executable, "-P", "-m", "pointsman", "run", "--json", *arguments],
