@@ -420,6 +420,40 @@ def test_the_watchdog_of_a_loop_outside_the_main_thread_ends_loops(tmp_path: Pat
     assert stalls == [1]
 
 
+@pytest.mark.parametrize("wrong", ["1 / 0", "while True: pass", "return 'text'"])
+def test_a_stream_function_that_fails_or_blocks_lets_the_body_pass(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    script = written(
+        tmp_path / "a.py",
+        f"calls = 0\ndef change(data):\n    global calls\n    calls += 1\n    if calls < 3: return data.upper()\n    {wrong}\n"
+        "def responseheaders(flow): flow.response.stream = change\n",
+    )
+
+    async def scenario() -> None:
+        async with world(script, limits=QUICK) as here:
+            flow = http_flow(status=200)
+            await here.ask("responseheaders", flow)
+            assert flow.response is not None and callable(flow.response.stream)
+            assert [flow.response.stream(data) for data in (b"a", b"b", b"c", b"d")] == [b"A", b"B", b"c", b"d"]
+            assert here.files.module(0).calls == 3
+
+    run(scenario())
+    assert caplog.text.count("the body goes on unchanged") == 1
+
+
+def test_a_host_header_that_a_hook_sets_is_what_the_origin_is_told(tmp_path: Path) -> None:
+    script = written(tmp_path / "a.py", "def request(flow): flow.request.headers['Host'] = 'other.example'\n")
+
+    async def scenario() -> None:
+        async with world(script) as here:
+            flow = http_flow()
+            await here.ask("request", flow)
+            assert flow.request.authority == "other.example" and flow.request.server is None
+
+    run(scenario())
+
+
 def test_what_waits_is_given_up_when_the_host_closes(tmp_path: Path) -> None:
     script = written(tmp_path / "a.py", "import threading\ngo = threading.Event()\ndef request(flow): go.wait()\n")
 

@@ -98,7 +98,12 @@ class _Answer:
         self.done = False
 
     def feed(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, UnreachableError):
+                raise error.__context__ from None
+            raise
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason.decode("latin-1")

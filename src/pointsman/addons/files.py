@@ -21,6 +21,7 @@ from pointsman.addons.import_hook import ShimFinder
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits
 from pointsman.addons.options import Loader, OptionsError
+from pointsman.addons.replay import COMMAND, Replay
 from pointsman.addons.script import Script, path_of, run_script, stamp, unusable, where
 from pointsman.addons.stepping import stepping
 from pointsman.addons.watchdog import HookStalled
@@ -61,6 +62,7 @@ class AddonFiles:
         self._stamps = [stamp(source) for source in self._sources]
         self._last_seen = list(self._stamps)
         self._shim = ShimFinder()
+        self._replay = Replay(host, host.client_context)
         self.reloads = 0
         self.refused_reloads = 0
 
@@ -68,6 +70,7 @@ class AddonFiles:
         """Raises PointsmanError for a file or a setting that cannot be used."""
         ctx.renew(self._find)
         self._shim.install()
+        ctx.master.commands.add(COMMAND, self._replay.start)
         for index, source in enumerate(self._sources):
             self._files[index] = await self._loaded(source)
         self._apply_settings()
@@ -105,6 +108,7 @@ class AddonFiles:
         self.host.use(())
         for file in files:
             await self._retire(file)
+        await self._replay.close()
         await self.host.close()
         self._shim.remove()
 

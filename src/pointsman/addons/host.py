@@ -62,7 +62,7 @@ class AddonHost:
         self.counters = Counters()
         self.wanted: frozenset[str] = frozenset()
         """Names of hooks that somebody listens to now."""
-        self._client_context = client_context
+        self.client_context = client_context
         self._loop = asyncio.get_running_loop()
         self.dog = Watchdog(limits.stall)
         """Watches whatever of an addon runs on the loop."""
@@ -119,6 +119,12 @@ class AddonHost:
             return False
         return True
 
+    async def ask(self, hook: str, subject: Subject) -> None:
+        """As `run`; returns when it is over."""
+        over = asyncio.Event()
+        if not self.run(hook, subject, over.set):
+            await over.wait()
+
     async def _run_rest(self, hook: str, listeners: Sequence[tuple[Listener, LoadedFile]], subject: Subject) -> None:
         for listener, file in listeners:
             if listener.off:
@@ -128,7 +134,7 @@ class AddonHost:
             else:
                 await self._call_slowly(listener, file, subject)
         if hook in _SETTLED and self._goes_elsewhere(hook, subject) and isinstance(subject, HttpFlow):
-            await send_elsewhere(subject, self._client_context)
+            await send_elsewhere(subject, self.client_context)
 
     def _goes_elsewhere(self, hook: str, subject: Subject) -> bool:
         """After the last listener of a hook after which more than the flow's own values counts."""

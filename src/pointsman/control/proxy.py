@@ -28,7 +28,7 @@ from pointsman.control.policy_in_force import PolicyInForce
 from pointsman.control.registration import Registration
 from pointsman.control.settings import Settings
 from pointsman.engine.connection import Settings as EngineSettings
-from pointsman.engine.connection import nobody
+from pointsman.engine.rebuild import nobody
 from pointsman.server.connection_task import Services
 from pointsman.server.limits import Counters
 from pointsman.server.listener import listen

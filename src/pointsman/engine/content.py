@@ -160,7 +160,7 @@ def _package(name: str, coding: str) -> Any:
         return import_module(name)
     except ImportError:
         raise ValueError(
-            f"content coding {coding!r} needs the extra `inspect` (pip install pointsman[inspect])"
+            f"content coding {coding!r} needs a package: pip install 'pointsman[inspect]'"
         ) from None
 
 

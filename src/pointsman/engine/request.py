@@ -99,7 +99,7 @@ class Request(Message):
         """What the origin is told; where the request goes stays."""
         self.authority = value
         if "host" in self.headers:
-            self.headers["host"] = value
+            self.headers["Host"] = value
 
     @property
     def pretty_host(self) -> str:
