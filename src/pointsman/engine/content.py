@@ -159,9 +159,7 @@ def _package(name: str, coding: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ValueError(
-            f"content coding {coding!r} needs a package: pip install 'pointsman[inspect]'"
-        ) from None
+        raise ValueError(f"content coding {coding!r} needs a package: pip install 'pointsman[inspect]'") from None
 
 
 _DECODERS: Mapping[str, Callable[[bytes, int], bytes]] = {
