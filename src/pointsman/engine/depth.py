@@ -14,6 +14,7 @@ from pointsman.engine.peek import Peeked
 from pointsman.engine.rebuild import Context, Rebuild
 from pointsman.engine.rebuild_detect import DetectRebuild
 from pointsman.engine.rebuild_http1 import Http1Rebuild
+from pointsman.engine.rebuild_http2 import Http2Rebuild
 from pointsman.engine.rebuild_tcp import TcpRebuild
 from pointsman.engine.request_policy import RequestPolicy
 from pointsman.policy.decision import Action, Decision
@@ -42,7 +43,7 @@ def make_layer_rebuild(
         if peeked.head is not None or alpn == HTTP1:
             return Http1Rebuild(context)
         if alpn == HTTP2:
-            return TcpRebuild(context)
+            return Http2Rebuild(context)
         return DetectRebuild(context) if peeked.hello is not None else TcpRebuild(context)
 
     return make

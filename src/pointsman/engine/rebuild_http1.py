@@ -23,7 +23,7 @@ from pointsman.engine.rebuild_http1_messages import (
     response_bytes,
 )
 from pointsman.engine.rebuild_tunnel import Tunnel, tunnel_after
-from pointsman.engine.transaction import BLOCKED_BODY, Transaction
+from pointsman.engine.transaction import Transaction, block_page
 from pointsman.policy.decision import Action
 from pointsman.wire.http1_bodies import Body, ChunkedBody, EndlessBody, SizedBody, write_chunk
 from pointsman.wire.http1_heads import (
@@ -246,7 +246,7 @@ class Http1Rebuild(Rebuild):
             ChunkedBody() if facts.chunked else SizedBody(facts.length) if facts.length else None
         )  # fmt: skip
         if decision.action is Action.BLOCK:
-            transaction.answer(_block_page())
+            transaction.answer(block_page())
             if self._request_body is None:
                 transaction.request_end(None)
                 self._complete_if_done()
@@ -469,8 +469,3 @@ def _why_cut(transaction: Transaction) -> str:
 def _last_chunk(trailers: Headers | None) -> bytes:
     fields: Iterable[tuple[bytes, bytes]] = trailers.fields if trailers is not None else ()
     return b"0\r\n" + write_fields(fields)
-
-
-def _block_page() -> Response:
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store")]
-    return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)

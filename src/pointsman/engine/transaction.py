@@ -18,6 +18,7 @@ from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.messages import Headers, HttpFlow, Request, Response, Transform
 
 GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
+GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
 ENDLESS_TYPES = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
 """Bodies whose parts are waited for one by one; gathering them would stop what they are for."""
@@ -44,6 +45,13 @@ class Carrier(Protocol):
     def reset(self, transaction: Transaction, why: str) -> None: ...
 
 
+class Gathered:
+    """Bytes that all exchanges of a connection have gathered and not sent yet."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
 class _Body:
     """How one of the two bodies is treated."""
 
@@ -63,8 +71,16 @@ class _Body:
 
 
 class Transaction:
-    def __init__(self, flow: HttpFlow, carrier: Carrier, hooks: frozenset[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        flow: HttpFlow,
+        carrier: Carrier,
+        hooks: frozenset[str],
+        clock: Callable[[], float],
+        gathered: Gathered | None = None,
+    ) -> None:
         """`clock`: seconds since 1970."""
+        self._all_gathered = gathered or Gathered()
         self.flow = flow
         self.started = 0.0
         """On the engine's clock."""
@@ -118,9 +134,7 @@ class Transaction:
         if body.gathered is None:
             self._send_request_data(data)
             return
-        body.gathered += data
-        if len(body.gathered) > GATHER_LIMIT:
-            self.note = NOTE_STREAMED
+        if not self._gather(body, data):
             self._stream_request()
 
     def request_end(self, trailers: Headers | None) -> None:
@@ -131,8 +145,7 @@ class Transaction:
         if self.answered_here or self.over:
             return
         if body.gathered is not None:
-            request.raw_content = bytes(body.gathered)
-            body.gathered = None
+            request.raw_content = self._taken(body)
             self._request_whole()
         else:
             self._end_streamed_request()
@@ -151,9 +164,7 @@ class Transaction:
         if body.gathered is None:
             self._send_response_data(data)
             return
-        body.gathered += data
-        if len(body.gathered) > GATHER_LIMIT:
-            self.note = NOTE_STREAMED
+        if not self._gather(body, data):
             self._stream_response()
 
     def response_end(self, trailers: Headers | None) -> None:
@@ -164,8 +175,7 @@ class Transaction:
         body.received = True
         response.timestamp_end = self._clock()
         if body.gathered is not None:
-            response.raw_content = bytes(body.gathered)
-            body.gathered = None
+            response.raw_content = self._taken(body)
             self._ask(Side.UPSTREAM, "response", self._send_whole_response)
         else:
             tail = body.transformed(b"") if body.transform is not None else b""
@@ -192,6 +202,8 @@ class Transaction:
         """It is over; the carrier says so, once."""
         self.over = True
         self._then = None
+        for body in (self._request, self._response):
+            self._taken(body)
         if error is not None:
             self.flow.error = error
             if "error" in self._hooks:
@@ -257,10 +269,10 @@ class Transaction:
                 body.transform = request.stream
         self._keep_length(request.headers, Side.DOWNSTREAM, body)
         body.begun = True
-        gathered, body.gathered = body.gathered, None
+        gathered = self._taken(body)
         self._carrier.send_request(self, whole=False)
         if gathered:
-            self._send_request_data(bytes(gathered))
+            self._send_request_data(gathered)
 
     def _send_request_data(self, data: bytes) -> None:
         data = self._request.transformed(data)
@@ -320,11 +332,11 @@ class Transaction:
         response, body = self._present, self._response
         body.transform = response.stream if callable(response.stream) else None
         self._keep_length(response.headers, Side.UPSTREAM, body)
-        gathered, body.gathered = body.gathered, None
+        gathered = self._taken(body)
         body.begun = True
         self._carrier.send_response(self, whole=False)
         if gathered:
-            self._send_response_data(bytes(gathered))
+            self._send_response_data(gathered)
 
     def _send_response_data(self, data: bytes) -> None:
         data = self._response.transformed(data)
@@ -349,9 +361,24 @@ class Transaction:
         self._then, self._blocks = then, side
         self._carrier.ask(hook, self)
 
+    def _gather(self, body: _Body, data: bytes) -> bool:
+        """False: enough."""
+        assert body.gathered is not None, "it is being gathered"
+        body.gathered += data
+        self._all_gathered.size += len(data)
+        if len(body.gathered) > GATHER_LIMIT or self._all_gathered.size > GATHER_ALL_LIMIT:
+            self.note = NOTE_STREAMED
+            return False
+        return True
+
+    def _taken(self, body: _Body) -> bytes:
+        gathered, body.gathered = bytes(body.gathered or b""), None
+        self._all_gathered.size -= len(gathered)
+        return gathered
+
     def _is_gatherable(self, side: Side, headers: Headers) -> bool:
         kinds = headers.get_all("content-type")
-        if kinds and kinds[0].lower().startswith(ENDLESS_TYPES):
+        if (kinds and kinds[0].lower().startswith(ENDLESS_TYPES)) or self.flow.request.method == "CONNECT":
             return False
         lengths = self._lengths[side]
         if lengths and lengths[0].isdigit() and int(lengths[0]) > GATHER_LIMIT:
@@ -362,6 +389,11 @@ class Transaction:
     def _keep_length(self, headers: Headers, side: Side, body: _Body) -> None:
         """Of a body that is passed on: as announced, or unknown if its pieces are changed."""
         _restore_length(headers, self._lengths[side] if body.transform is None else [])
+
+
+def block_page() -> Response:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store")]
+    return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)
 
 
 def _announces(headers: Headers) -> bool:

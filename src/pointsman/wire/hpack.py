@@ -15,6 +15,7 @@ from pointsman.wire.huffman import HuffmanError, decode
 TABLE_LIMIT = 256 * 1024  # bytes as RFC 7541 4.1 counts them; browsers ask for 64 KiB
 BLOCK_LIMIT = 256 * 1024  # bytes of the fields of one block, counted likewise
 REMEMBERED = 64  # blocks whose meaning is remembered while the table stays as it is
+SECRET_LIMIT = 64  # names
 ENTRY_OVERHEAD = 32
 DEFAULT_TABLE_SIZE = 4096
 
@@ -94,6 +95,8 @@ class Decoder:
         self._size = 0
         self._limit = DEFAULT_TABLE_SIZE
         self._remembered: dict[bytes, tuple[Field, ...]] = {}
+        self.secret: set[bytes] = set()
+        """Names of fields that came as never to be indexed (RFC 7541 7.1.3); at most SECRET_LIMIT of them."""
 
     @property
     def table_size(self) -> int:
@@ -140,6 +143,8 @@ class Decoder:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
                 field = (name, value)
+                if first & 0x10 and not indexed and len(self.secret) < SECRET_LIMIT:
+                    self.secret.add(name)
                 if indexed:
                     self._insert(field)
                     changed = True
