@@ -453,7 +453,7 @@ class Http1Rebuild(Rebuild):
         self._done.extend(tunnel.take())
         self.finished = self.finished or tunnel.finished
         if tunnel.failure is not None and self.failure is None:
-            self._reset(tunnel.failure)
+            self.failure, self.resets = tunnel.failure, tunnel.resets
 
     def _send(self, side: Side, data: bytes) -> None:
         if data:

@@ -12,15 +12,19 @@ from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
-from pointsman.engine.rebuild import Context
+from pointsman.engine.rebuild import NOBODY, Context
+from pointsman.engine.rebuild_websocket import HOOKS, WebSocketRebuild
 from pointsman.engine.transaction import Transaction
 from pointsman.engine.websocket import WebSocketObserver
 from pointsman.wire.http1_heads import ResponseHead
+from pointsman.wire.websocket_messages import agreed
 
 
 class Tunnel(Protocol):
     finished: bool
     failure: str | None
+    resets: bool
+    """A failure ends it with RST."""
 
     def start(self) -> None: ...
     def receive(self, side: Side, data: bytes, now: float) -> None: ...
@@ -34,6 +38,8 @@ class Tunnel(Protocol):
 
 
 class RawTunnel:
+    resets = False
+
     def __init__(self, observer: WebSocketObserver | None = None) -> None:
         self.finished = False
         self.failure: str | None = None
@@ -78,4 +84,14 @@ def tunnel_after(transaction: Transaction, head: ResponseHead, context: Context,
     request = transaction.flow.request
     if head.status != 101 or head.facts.upgrade != b"websocket":
         return RawTunnel()
-    return RawTunnel(WebSocketObserver(request.path[:PATH_LIMIT], transaction.host, now))
+    observer = WebSocketObserver(request.path[:PATH_LIMIT], transaction.host, now)
+    hooks = transaction.hooks & HOOKS
+    extensions = b", ".join(value for name, value in head.fields if name.lower() == b"sec-websocket-extensions")
+    try:
+        deflate = agreed(extensions.decode("latin-1"))
+    except ValueError:  # messages that nobody here can read
+        hooks = NOBODY
+        deflate = None, None
+    if not hooks:
+        return RawTunnel(observer)
+    return WebSocketRebuild(transaction.flow, hooks, context, deflate, observer)

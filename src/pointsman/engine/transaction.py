@@ -93,7 +93,7 @@ class Transaction:
         self.response_done = False
         self.over = False
         self._carrier = carrier
-        self._hooks = hooks
+        self.hooks = hooks
         self._clock = clock
         self._request = _Body()
         self._response = _Body()
@@ -206,7 +206,7 @@ class Transaction:
             self._taken(body)
         if error is not None:
             self.flow.error = error
-            if "error" in self._hooks:
+            if "error" in self.hooks:
                 self._carrier.ask("error", self)  # nobody waits for the answer
 
     def exchange(self, now: float, error: str | None) -> Exchange:
@@ -238,7 +238,7 @@ class Transaction:
             request.raw_content = b""
             request.timestamp_end = self._clock()
             self._request_whole()
-        elif "request" in self._hooks and not request.stream and self._is_gatherable(Side.DOWNSTREAM, request.headers):
+        elif "request" in self.hooks and not request.stream and self._is_gatherable(Side.DOWNSTREAM, request.headers):
             body.gathered = bytearray()
             self._carrier.invite_body(self)
         else:
@@ -310,7 +310,7 @@ class Transaction:
             response.timestamp_end = self._clock()
             body.received = True
             self._ask(Side.UPSTREAM, "response", self._send_bodiless_response)
-        elif "response" in self._hooks and not response.stream and self._is_gatherable(Side.UPSTREAM, response.headers):
+        elif "response" in self.hooks and not response.stream and self._is_gatherable(Side.UPSTREAM, response.headers):
             body.gathered = bytearray()
         else:
             self._stream_response()
@@ -355,7 +355,7 @@ class Transaction:
     # Both.
 
     def _ask(self, side: Side, hook: str, then: Callable[[], None]) -> None:
-        if hook not in self._hooks:
+        if hook not in self.hooks:
             then()
             return
         self._then, self._blocks = then, side

@@ -1,0 +1,181 @@
+"""A WebSocket whose messages somebody listens to: read, shown, changed or dropped, and written anew.
+
+Fragments are put together up to a bound; a message beyond it goes on in parts, and nobody is asked about it.  One
+message is asked about at a time, so that listeners see both directions in one order.
+"""
+
+from __future__ import annotations
+
+from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
+from pointsman.engine.events import Side
+from pointsman.engine.exchange import Exchange
+from pointsman.engine.messages import HttpFlow, WebSocketMessage
+from pointsman.engine.rebuild import HELD_LIMIT, Context
+from pointsman.engine.websocket import WebSocketObserver
+from pointsman.wire.websocket_frames import FrameError, Opcode
+from pointsman.wire.websocket_messages import Control, Deflate, MessageReader, MessageWriter, Piece
+
+HOOKS = frozenset(("websocket_start", "websocket_message", "websocket_end"))
+MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a message that is put together
+REMEMBERED = 100  # messages that stay in `HttpFlow.messages`
+REMEMBERED_BYTES = MESSAGE_LIMIT
+_PROTOCOL_ERROR = (1002).to_bytes(2, "big")
+
+
+class WebSocketRebuild:
+    def __init__(
+        self, flow: HttpFlow, hooks: frozenset[str], context: Context, deflate: tuple[Deflate | None, Deflate | None],
+        observer: WebSocketObserver,
+    ) -> None:  # fmt: skip
+        """`flow`: of the exchange that opened it."""
+        self.finished = False
+        self.failure: str | None = None
+        self.resets = False
+        self._flow = flow
+        self._hooks = hooks
+        self._context = context
+        self._observer: WebSocketObserver | None = observer
+        up, down = deflate
+        self._readers = {
+            Side.DOWNSTREAM: MessageReader(masked=True, deflate=up),
+            Side.UPSTREAM: MessageReader(masked=False, deflate=down),
+        }
+        self._writers = {
+            Side.UPSTREAM: MessageWriter(masked=True, deflate=up),
+            Side.DOWNSTREAM: MessageWriter(masked=False, deflate=down),
+        }
+        self._waiting = {side: bytearray() for side in Side}
+        self._gathered = {side: bytearray() for side in Side}
+        self._in_parts: set[Side] = set()
+        """The message of this side is beyond the bound."""
+        self._asked: tuple[int, Side, Piece] | None = None
+        self._paused: set[Side] = set()
+        self._ended: set[Side] = set()
+        self._told_end: set[Side] = set()
+        self._out: list[Command] = []
+        self._done: list[Exchange] = []
+        self._now = 0.0
+
+    def start(self) -> None:
+        self._tell("websocket_start")
+
+    def receive(self, side: Side, data: bytes, now: float) -> None:
+        self._now = now
+        if self._observer is not None:
+            self._observer.receive(side, data)
+        self._waiting[side] += data
+        self._go_on()
+
+    def end(self, side: Side, now: float) -> None:
+        self._now = now
+        self._ended.add(side)
+        self._go_on()
+
+    def consulted(self, number: int, now: float) -> None:
+        self._now = now
+        if self._asked is None or self._asked[0] != number:
+            return
+        _, side, piece = self._asked
+        self._asked = None
+        message = self._flow.messages[-1]
+        if self._flow.killed:
+            self.failure, self.resets = "killed by an addon", True
+        elif not message.dropped:
+            self._write(side, Piece(message.is_text, message.content, True, piece.compressed, piece.key))
+        self._go_on()
+
+    def cut(self, now: float, why: str) -> None:
+        if self._observer is not None:
+            told = self._observer.finish(now, why)
+            self._observer = None
+            self._done.append(told)
+            if told.error is not None:
+                self._flow.error = told.error
+            self._tell("websocket_end")
+
+    def commands(self) -> list[Command]:
+        out, self._out = self._out, []
+        return out
+
+    def take(self) -> list[Exchange]:
+        done, self._done = self._done, []
+        return done
+
+    def _go_on(self) -> None:
+        moved = True
+        while moved and self.failure is None:
+            moved = False
+            for side in Side:
+                if self._asked is None and self._waiting[side]:
+                    moved |= self._read(side)
+        self._hold_back()
+        for side in self._ended - self._told_end:
+            if self._asked is None and self.failure is None:
+                self._told_end.add(side)
+                self._out.append(End(side.other))
+        self.finished = len(self._told_end) == 2
+
+    def _read(self, side: Side) -> bool:
+        try:
+            found = self._readers[side].take(self._waiting[side])
+        except FrameError as error:
+            close = Control(Opcode.CLOSE, _PROTOCOL_ERROR, None)
+            self._out += [Send(one, self._writers[one].control(close)) for one in Side]
+            self.failure = f"refused: the WebSocket has {error}"
+            return False
+        if found is None:
+            return False
+        if isinstance(found, Control):
+            self._out.append(Send(side.other, self._writers[side.other].control(found)))
+        else:
+            self._piece(side, found)
+        return True
+
+    def _piece(self, side: Side, piece: Piece) -> None:
+        gathered = self._gathered[side]
+        if side in self._in_parts:
+            self._write(side, piece)
+            if piece.is_last:
+                self._in_parts.discard(side)
+            return
+        gathered += piece.data
+        if len(gathered) > MESSAGE_LIMIT:
+            self._in_parts.add(side)
+            self._write(side, Piece(piece.is_text, bytes(gathered), piece.is_last, piece.compressed, piece.key))
+            gathered.clear()
+            if piece.is_last:
+                self._in_parts.discard(side)
+        elif piece.is_last:
+            data = bytes(gathered)
+            gathered.clear()
+            self._message(side, piece, data)
+
+    def _message(self, side: Side, piece: Piece, data: bytes) -> None:
+        messages = self._flow.messages
+        messages.append(WebSocketMessage(side is Side.DOWNSTREAM, piece.is_text, data, self._context.wall(self._now)))
+        while len(messages) > 1 and (
+            len(messages) > REMEMBERED or sum(len(one.content) for one in messages) > REMEMBERED_BYTES
+        ):
+            del messages[0]
+        if "websocket_message" not in self._hooks:
+            self._write(side, Piece(piece.is_text, data, True, piece.compressed, piece.key))
+            return
+        number = next(self._context.numbers)
+        self._asked = number, side, piece
+        self._out.append(Consult(number, "websocket_message", self._flow))
+
+    def _write(self, side: Side, piece: Piece) -> None:
+        self._out.append(Send(side.other, self._writers[side.other].piece(piece)))
+
+    def _hold_back(self) -> None:
+        for side, waiting in self._waiting.items():
+            if len(waiting) >= HELD_LIMIT and side not in self._paused:
+                self._paused.add(side)
+                self._out.append(Pause(side))
+            elif len(waiting) < HELD_LIMIT and side in self._paused:
+                self._paused.discard(side)
+                self._out.append(Resume(side))
+
+    def _tell(self, hook: str) -> None:
+        if hook in self._hooks:
+            self._out.append(Consult(next(self._context.numbers), hook, self._flow))

@@ -1,0 +1,123 @@
+"""WebSocket messages: what is written is read again, however cut and compressed; bombs come out in small pieces."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pointsman.wire.websocket_frames import FrameError, FrameReader, Opcode
+from pointsman.wire.websocket_messages import (
+    PIECE,
+    Control,
+    Deflate,
+    MessageReader,
+    MessageWriter,
+    Piece,
+    agreed,
+    masked,
+)
+
+KEY = b"\x01\x02\x03\x04"
+DEFLATES = st.sampled_from([None, Deflate(), Deflate(takes_over=False), Deflate(window_bits=9), Deflate(True, 8)])
+MESSAGES = st.lists(st.tuples(st.booleans(), st.booleans(), st.lists(st.binary(max_size=300), min_size=1, max_size=4)),
+                    max_size=6)  # fmt: skip
+Message = tuple[bool, bytes]
+
+
+def read_all(reader: MessageReader, data: bytes, cut: int) -> tuple[list[Message], list[Control]]:
+    buffer, messages, controls, current = bytearray(), [], [], b""
+    for at in range(0, len(data), cut):
+        buffer += data[at : at + cut]
+        while (found := reader.take(buffer)) is not None:
+            if isinstance(found, Control):
+                controls.append(found)
+                continue
+            assert len(found.data) <= PIECE
+            current += found.data
+            if found.is_last:
+                messages.append((found.is_text, current))
+                current = b""
+    assert not buffer
+    return messages, controls
+
+
+@settings(max_examples=200, deadline=None)
+@given(MESSAGES, DEFLATES, st.booleans(), st.integers(1, 500))
+def test_what_is_written_is_read_again(
+    messages: list[tuple[bool, bool, list[bytes]]], deflate: Deflate | None, is_masked: bool, cut: int
+) -> None:
+    writer, reader = MessageWriter(masked=is_masked, deflate=deflate), MessageReader(masked=is_masked, deflate=deflate)
+    data = b""
+    for is_text, compressed, parts in messages:
+        for at, part in enumerate(parts):
+            data += writer.piece(Piece(is_text, part, at == len(parts) - 1, compressed, KEY))
+            data += writer.control(Control(Opcode.PING, b"between", KEY))
+    got, controls = read_all(reader, data, cut)
+
+    assert got == [(is_text, b"".join(parts)) for is_text, _, parts in messages]
+    assert all(one.payload == b"between" for one in controls)
+    assert list(FrameReader(masked=is_masked).feed(data)) or not data if deflate is None else True
+
+
+@given(st.binary(max_size=40), st.integers(0, 50))
+def test_a_mask_is_the_same_byte_by_byte(data: bytes, at: int) -> None:
+    assert masked(data, KEY, at) == bytes(byte ^ KEY[(at + place) % 4] for place, byte in enumerate(data))
+
+
+def test_a_bomb_comes_out_in_pieces() -> None:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = deflater.compress(bytes(50_000_000)) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    payload = data.removesuffix(b"\x00\x00\xff\xff")
+    buffer = bytearray(bytes((0xC2, 127)) + len(payload).to_bytes(8, "big") + payload)
+    reader, total = MessageReader(masked=False, deflate=Deflate()), 0
+    while True:
+        piece = reader.take(buffer)
+        assert isinstance(piece, Piece) and len(piece.data) <= PIECE
+        total += len(piece.data)
+        if piece.is_last:
+            break
+    assert total == 50_000_000
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x83\x80" + KEY, b"\x81\x00", b"\xa1\x80" + KEY, b"\xc1\x80" + KEY, b"\x09\x80" + KEY, b"\x80\x80" + KEY,
+        b"\x89\xfe\x00\x7e" + KEY, b"\x81\xff\x80" + bytes(7) + KEY, b"\x01\x80" + KEY + b"\x81\x80" + KEY,
+    ],
+)  # fmt: skip
+def test_what_is_no_frame_is_an_error(frame: bytes) -> None:
+    reader, buffer = MessageReader(masked=True, deflate=None), bytearray(frame + bytes(140))
+    with pytest.raises(FrameError):
+        for _ in range(3):
+            reader.take(buffer)
+
+
+def test_what_is_not_deflated_is_an_error() -> None:
+    reader = MessageReader(masked=False, deflate=Deflate())
+    with pytest.raises(FrameError):
+        reader.take(bytearray(b"\xc1\x04\xff\xff\xff\xff"))
+
+
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        ("", (None, None)),
+        ("permessage-deflate", (Deflate(), Deflate())),
+        ("permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+         (Deflate(True, 10), Deflate(False, 15))),
+    ],
+)  # fmt: skip
+def test_what_the_ends_agreed_on(extensions: str, expected: tuple[Deflate | None, Deflate | None]) -> None:
+    assert agreed(extensions) == expected
+
+
+@pytest.mark.parametrize(
+    "extensions", ["x-other", "permessage-deflate, x-other", "permessage-deflate; server_max_window_bits=99"]
+)
+def test_extensions_that_nobody_knows(extensions: str) -> None:
+    with pytest.raises(ValueError, match="extensions"):
+        agreed(extensions)
