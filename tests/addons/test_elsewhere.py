@@ -55,7 +55,10 @@ def test_the_request_goes_there_and_the_answer_comes_back(tls: bool) -> None:
         flow = http_flow(
             method="POST", body=b"data", headers={"X-A": "1", "Connection": "keep-alive", "TE": "trailers"}
         )
-        answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Made\r\nTransfer-Encoding: chunked\r\nX-B: 2\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
+        answer = (
+            b"HTTP/1.1 100 Continue\r\n\r\n"
+            b"HTTP/1.1 201 Made\r\nTransfer-Encoding: chunked\r\nX-B: 2\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
+        )
         assert await sent(flow, answering(answer, asked), tls=tls) == (201, b"abc")
         assert asked[0].startswith(b"POST /path?a=1 HTTP/1.1\r\nHost: localhost:") and asked[1] == b"data"
         assert b"X-A: 1\r\n" in asked[0] and b"TE" not in asked[0] and b"keep-alive" not in asked[0]
@@ -146,7 +149,8 @@ def test_a_hook_that_sets_the_host_sends_the_request_there(tmp_path: Path, hook:
             script = written(
                 tmp_path / "a.py",
                 f"def {hook}(flow):\n    if flow.request.pretty_host == 'example.com':\n"
-                f"        flow.request.scheme = 'http'\n        flow.request.host = 'localhost'\n        flow.request.port = {port}\n",
+                f"        flow.request.scheme = 'http'\n"
+                f"        flow.request.host = 'localhost'\n        flow.request.port = {port}\n",
             )
             async with world(script) as here:
                 for _ in range(20):  # in a thread at first, on the loop in the end
@@ -167,7 +171,8 @@ def test_a_flow_is_asked_again_and_its_answer_reaches_the_hooks(tmp_path: Path) 
                 "def request(flow):\n"
                 "    if flow.is_replay == 'request':\n        return\n"
                 "    flow = flow.copy()\n"
-                "    if 'view' in ctx.master.addons:\n        ctx.master.commands.call('view.flows.duplicate', [flow])\n"
+                "    if 'view' in ctx.master.addons:\n"
+                "        ctx.master.commands.call('view.flows.duplicate', [flow])\n"
                 "    flow.request.path = '/changed'\n"
                 "    ctx.master.commands.call('replay.client', [flow])\n"
                 "def response(flow): answers.append((flow.is_replay, flow.response.content))\n",

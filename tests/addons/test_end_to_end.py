@@ -105,6 +105,7 @@ def response(flow):
         _, _, body = await client.ask("/f", method="POST", body=b"who=me&z=1", more=form)
         assert body == b"asked: /f?by=addon who=somebody+longer&z=1!"
         assert b"x-app: /usr/bin/app 4711 intercept default\r\n" in origin.asked[-1]
+        client.close()
         await proxy.stop()
         assert len(proxy.records()) == 21 and {record.decision for record in proxy.records()} == {"intercept"}
 
@@ -223,6 +224,5 @@ def response(flow):
     async def scenario(proxy: RunningProxy, origin: Origin, client: Client) -> None:
         _, headers, _ = await client.ask()
         assert "x-seen" not in headers
-        await proxy.stop()
 
     run(with_addon(tmp_path, text, scenario))

@@ -80,9 +80,11 @@ def test_the_hooks_of_a_life_come_in_order(tmp_path: Path) -> None:
         tmp_path / "a.py",
         "import asyncio, builtins\nsaid = builtins.addon_said = []\n"
         "class A:\n"
-        "    def load(self, loader):\n        loader.add_option('word', str, 'none', 'a word')\n        said.append('load')\n"
+        "    def load(self, loader):\n"
+        "        loader.add_option('word', str, 'none', 'a word')\n        said.append('load')\n"
         "    def configure(self, updated): said.append(('configure', 'word' in updated))\n"
-        "    def running(self):\n        said.append('running')\n        self.task = asyncio.create_task(self.later())\n"
+        "    def running(self):\n"
+        "        said.append('running')\n        self.task = asyncio.create_task(self.later())\n"
         "    async def later(self): said.append('task')\n"
         "    def done(self): said.append('done')\n"
         "addons = [A()]\n",
@@ -238,7 +240,8 @@ def test_options_are_set_by_type(tmp_path: Path) -> None:
 def test_a_setting_that_cannot_be_is_an_error_for_people(tmp_path: Path, bad: str) -> None:
     script = written(
         tmp_path / "a.py",
-        "def load(loader):\n    loader.add_option('count', int, 0, '')\n    loader.add_option('flag', bool, False, '')\n"
+        "def load(loader):\n"
+        "    loader.add_option('count', int, 0, '')\n    loader.add_option('flag', bool, False, '')\n"
         "    loader.add_option('mode', str, 'a', '', choices=['a', 'b'])\n",
     )
 

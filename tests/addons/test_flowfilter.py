@@ -109,7 +109,7 @@ def test_assets() -> None:
 
 
 def test_no_filter_lets_everything_through() -> None:
-    assert match(None, flow()) and match("", flow())
+    assert match(None, flow()) and match("", flow()) and match(parse(" "), flow())
 
 
 def test_a_filter_says_whether_it_needs_bodies() -> None:

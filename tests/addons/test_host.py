@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -99,6 +100,39 @@ def test_nothing_that_a_hook_raises_ends_the_proxy(tmp_path: Path, error: str, p
     run(scenario())
 
 
+@pytest.mark.parametrize("how", ["sleep", "loop"])
+def test_the_watchdog_works_on_uvloop_too(tmp_path: Path, how: str) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="the extra `fast` is not installed")
+    script = written(
+        tmp_path / "a.py", f"import time\nblocks = False\ndef request(flow):\n    if blocks:\n        {BLOCKING[how]}\n"
+    )
+
+    async def scenario() -> None:
+        async with world(script, limits=QUICK) as here:
+            await here.ask_inline("request", http_flow())
+            here.files.module(0).blocks = True
+            await asyncio.sleep(0)
+            assert here.host.run("request", http_flow(), lambda: None) is True
+            assert here.host.counters.stalls == 1
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_a_loop_that_something_else_holds_up_ends_no_hook(tmp_path: Path) -> None:
+    script = written(tmp_path / "a.py", "def request(flow): pass\n")
+
+    async def scenario() -> None:
+        async with world(script, limits=QUICK) as here:
+            await here.ask_inline("request", http_flow())
+            until = time.monotonic() + 4 * QUICK.stall
+            while time.monotonic() < until:  # no turn of the loop, a hook all the time, but never the same
+                assert here.host.run("request", http_flow(), lambda: None) is True
+            assert here.host.counters.stalls == 0
+
+    run(scenario())
+
+
 BLOCKING = {
     "lock": "threading.Event().wait()",
     "sleep": "time.sleep(3600)",
@@ -175,7 +209,8 @@ def test_flows_that_meet_a_stuck_hook_go_on_unchanged_and_others_never_wait(
 def test_a_loop_without_end_in_a_thread_is_ended_too(tmp_path: Path) -> None:
     script = written(
         tmp_path / "a.py",
-        "import threading\nthreads = []\ndef request(flow):\n    threads.append(threading.current_thread())\n    while True: pass\n",
+        "import threading\nthreads = []\n"
+        "def request(flow):\n    threads.append(threading.current_thread())\n    while True: pass\n",
     )
 
     async def scenario() -> None:
@@ -307,7 +342,8 @@ def test_hooks_of_one_file_run_one_at_a_time(tmp_path: Path) -> None:
     script = written(
         tmp_path / "a.py",
         "import time\ninside = 0\nmost = 0\n"
-        "def request(flow):\n    global inside, most\n    inside += 1\n    most = max(most, inside)\n    time.sleep(0.01)\n    inside -= 1\n",
+        "def request(flow):\n    global inside, most\n    inside += 1\n"
+        "    most = max(most, inside)\n    time.sleep(0.01)\n    inside -= 1\n",
     )
 
     async def scenario() -> None:
@@ -340,7 +376,8 @@ def test_a_hook_that_was_fast_and_becomes_slow_goes_back_to_a_thread(
 def test_more_flows_than_may_wait_go_on_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     script = written(
         tmp_path / "a.py",
-        "import threading\ngo = threading.Event()\ndef request(flow):\n    go.wait()\n    flow.request.path = '/seen'\n",
+        "import threading\ngo = threading.Event()\n"
+        "def request(flow):\n    go.wait()\n    flow.request.path = '/seen'\n",
     )
 
     async def scenario() -> None:
@@ -426,7 +463,8 @@ def test_a_stream_function_that_fails_or_blocks_lets_the_body_pass(
 ) -> None:
     script = written(
         tmp_path / "a.py",
-        f"calls = 0\ndef change(data):\n    global calls\n    calls += 1\n    if calls < 3: return data.upper()\n    {wrong}\n"
+        f"calls = 0\ndef change(data):\n    global calls\n"
+        f"    calls += 1\n    if calls < 3: return data.upper()\n    {wrong}\n"
         "def responseheaders(flow): flow.response.stream = change\n",
     )
 

@@ -110,7 +110,7 @@ def responseheaders(flow):
 def test_trailers_are_set(tmp_path: Path) -> None:
     text = """
 from mitmproxy import http
-from mitmproxy.http import Headers
+from mitmproxy.net.http import Headers
 
 def response(flow: http.HTTPFlow):
     if not flow.response.trailers:
@@ -346,13 +346,23 @@ def server_connected(data: ServerConnectionHookData):
 
 
 def test_a_script_may_end_the_proxy(tmp_path: Path) -> None:
-    text = "from mitmproxy import ctx\ndef request(flow):\n    if flow.request.pretty_url == 'https://example.com/path?a=1': ctx.master.shutdown()\n"
+    text = """
+from mitmproxy import ctx
+
+def request(flow):
+    if flow.request.pretty_url == "https://example.com/path?a=1":
+        ctx.master.shutdown()
+"""
 
     async def scenario() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         async with world(written(tmp_path / "a.py", text)) as here:
-            await here.files.running(lambda: loop.call_soon_threadsafe(stopped.set))
+
+            def stop() -> None:
+                loop.call_soon_threadsafe(stopped.set)
+
+            await here.files.running(stop)
             await here.ask("request", http_flow())
             await stopped.wait()
 

@@ -27,7 +27,8 @@ def load(loader):
     loader.add_option("word", str, "nothing", "what pages say")
 
 def response(flow: http.HTTPFlow) -> None:
-    flow.response.text = flow.response.text.replace("served", f"{ctx.options.word} {flow.app.rpartition('/')[2]} {flow.pid > 1}")
+    program = flow.app.rpartition("/")[2]
+    flow.response.text = flow.response.text.replace("served", f"{ctx.options.word} {program} {flow.pid > 1}")
 """
 
 

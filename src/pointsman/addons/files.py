@@ -11,7 +11,6 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from types import ModuleType
 from typing import Any
 
 from pointsman.addons.context import ctx
@@ -112,8 +111,8 @@ class AddonFiles:
         await self.host.close()
         self._shim.remove()
 
-    def module(self, index: int) -> ModuleType:
-        """The running version of the file with that place in the list."""
+    def module(self, index: int) -> Any:
+        """The running version of the file with that place in the list: a module, with whatever the file defines."""
         return self._files[index].script.module
 
     # One file.

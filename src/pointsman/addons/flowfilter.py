@@ -39,8 +39,8 @@ class Filter:
 
 
 def parse(expression: str) -> Filter:
-    """Raises ValueError for what is no filter."""
-    reader = _Reader(expression)
+    """An empty one lets everything through.  Raises ValueError for what is no filter."""
+    reader = _Reader(expression if expression.strip() else "~all")
     test = reader.whole()
     return Filter(expression, test, reader.needs_body)
 

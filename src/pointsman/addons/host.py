@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pointsman.addons import reports
 from pointsman.addons.elsewhere import ClientContext, send_elsewhere
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits, Listener
@@ -78,7 +79,7 @@ class AddonHost:
         for hook in sorted(FLOW_HOOKS):
             for addon, function in script.hook(hook):
                 name = script.source if addon is script.module else f"{script.source} ({type(addon).__name__})"
-                file.listeners.append(Listener(name, hook, function, self.limits.budget))
+                file.listeners.append(Listener(name, hook, function, self.limits))
         return file
 
     def use(self, files: Sequence[LoadedFile]) -> None:
@@ -165,9 +166,7 @@ class AddonHost:
         def failed(error: BaseException) -> None:
             self.counters.calls_failed += 1
             what = "held the event loop" if isinstance(error, HookStalled) else f"{type(error).__name__}: {error}"
-            _log.error(
-                "the `stream` that an addon set in %s, flow %s: %s; the body goes on unchanged", hook, flow.id, what
-            )
+            reports.transform_failed(hook, flow, what)
 
         return GuardedTransform(transform, self.dog, failed)
 
@@ -189,10 +188,10 @@ class AddonHost:
     def _call_inline(self, listener: Listener, subject: Subject) -> None:
         before = remember(subject)
         dog = self.dog
-        started = time.perf_counter()
+        started = 0.0
         try:
             try:
-                dog.begin()
+                started = dog.begin()
                 listener.function(subject)
             finally:
                 dog.running = False
@@ -203,7 +202,7 @@ class AddonHost:
             self._failed(listener, subject, error)
         taken = time.perf_counter() - started
         if taken > self.limits.slow and listener.was_slow(started, self.limits):
-            self._say_demoted(listener, taken)
+            reports.demoted(listener, taken, self.limits)
 
     async def _call_slowly(self, listener: Listener, file: LoadedFile, subject: Subject) -> None:
         if file.pending >= self.limits.pending:
@@ -280,48 +279,28 @@ class AddonHost:
         if isinstance(error, HookStalled):
             self.counters.stalls += 1
             listener.demote()
-            held = f"held the event loop for {self.limits.stall} s and was ended"
-            self._say(listener, subject, f"{held}; from now on it runs in a thread")
-            return
-        self.counters.calls_failed += 1
-        if _is_worth_saying(listener.calls_failed):
-            self._say(listener, subject, f"{type(error).__name__}: {error}", error)
+            reports.stalled(listener, subject, self.limits)
+        else:
+            self.counters.calls_failed += 1
+            reports.failed(listener, subject, error)
 
     def _timed_out(self, listener: Listener, file: LoadedFile, subject: Subject, *, is_stuck: bool) -> None:
         self.counters.calls_timed_out += 1
         listener.calls_failed += 1
         listener.demote()
-        if is_stuck:
-            file.stuck += 1
-        if _is_worth_saying(listener.calls_failed):
-            self._say(listener, subject, f"gave no answer within {listener.budget} s")
+        reports.timed_out(listener, subject)
+        file.stuck += is_stuck
         if file.stuck >= self.limits.stuck and not all(one.off for one in file.listeners):
             for one in file.listeners:
                 one.off = True
             self._set_listeners()
-            _log.error(
-                "addon %s: switched off after %d calls that never ended; it is loaded anew when its file changes",
-                file.script.source, file.stuck,
-            )  # fmt: skip
+            reports.switched_off(file.script.source, file.stuck)
 
     def _refuse(self, listener: Listener, file: LoadedFile) -> None:
         self.counters.refused += 1
         if not file.said_full:
             file.said_full = True
-            _log.error("addon %s: %d flows wait for it; further ones go on unchanged", listener.name, file.pending)
-
-    def _say_demoted(self, listener: Listener, taken: float) -> None:
-        _log.warning(
-            "addon %s: %s took %.0f ms on the event loop, %d times within %.0f s; from now on it runs in a thread",
-            listener.name, listener.hook, taken * 1000, listener.strikes, self.limits.forgive,
-        )  # fmt: skip
-
-    def _say(self, listener: Listener, subject: Subject, what: str, error: BaseException | None = None) -> None:
-        count = f" (failure {listener.calls_failed} of this hook)" if listener.calls_failed > 1 else ""
-        _log.error(
-            "addon %s: %s, flow %s: %s; the flow goes on unchanged%s", listener.name, listener.hook, subject.id, what,
-            count, exc_info=error,
-        )  # fmt: skip
+            reports.full(listener, file.pending)
 
 
 def _has_body(flow: HttpFlow) -> bool:
@@ -329,8 +308,3 @@ def _has_body(flow: HttpFlow) -> bool:
         return True
     headers = flow.request.headers
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-
-
-def _is_worth_saying(count: int) -> bool:
-    """The first few, then ever rarer: an addon that fails for each flow must not fill a disk."""
-    return count <= 3 or (count % 10 == 0 and str(count).strip("0") == "1")

@@ -22,6 +22,8 @@ class Limits:
 
     budget: float = 5.0
     """From the moment a flow waits for a hook; then it goes on as it was before that hook."""
+    concurrent_budget: float = 60.0
+    """The same for hooks that are marked `@concurrent`: nothing else waits for those."""
     load: float = 10.0
     """For the file itself, and for `load` and `configure`."""
     stall: float = 0.5
@@ -49,14 +51,15 @@ class Listener:
         "last_strike", "name", "off", "proved", "strikes",
     )  # fmt: skip
 
-    def __init__(self, name: str, hook: str, function: Callable[..., Any], budget: float) -> None:
+    def __init__(self, name: str, hook: str, function: Callable[..., Any], limits: Limits) -> None:
         self.name = name
         """Of the addon, for people."""
         self.hook = hook
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.is_concurrent = bool(getattr(function, CONCURRENT, False))
-        self.budget = float(getattr(function, BUDGET, budget))
+        given = limits.concurrent_budget if self.is_concurrent else limits.budget
+        self.budget = float(getattr(function, BUDGET, given))
         self.inline = _names_the_loop(function)
         """Called on the loop."""
         self.proved = self.inline

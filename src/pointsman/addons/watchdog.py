@@ -16,6 +16,7 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Protocol
 
@@ -41,17 +42,28 @@ class Watchdog:
         self._was_used = False
         self.running = False
         """A hook has the loop now.  Set by `begin`, cleared by whoever called it."""
+        self._began = 0.0
         self._timer: Timer = _SignalTimer(self) if _signals_reach_us() else _ThreadTimer(self)
         self._turning: asyncio.TimerHandle | None = None
 
-    def begin(self) -> None:
-        """A hook is about to run on the loop.  Inside the same `try` as the hook, `running = False` after it."""
+    @property
+    def has_stalled(self) -> bool:
+        """It is this hook that keeps the loop, and not one of a thousand before it or something else."""
+        return self.running and time.perf_counter() - self._began >= self._stall / 2
+
+    def begin(self) -> float:
+        """A hook is about to run on the loop.  Inside the same `try` as the hook, `running = False` after it.
+
+        Returns the time of `time.perf_counter`.
+        """
         self._was_used = True
         if not self._is_armed:
             self._is_armed = True
             self._timer.start(self._stall)
             self._turning = self._loop.call_later(self._stall / 2, self._turn)
+        began = self._began = time.perf_counter()
         self.running = True
+        return began
 
     def _turn(self) -> None:
         """The loop turns."""
@@ -86,7 +98,7 @@ class _SignalTimer:
         self._is_closed = False
 
     def _gone_off(self, _number: int, _frame: FrameType | None) -> None:
-        if self._dog.running:  # else the loop is held up by something that is no hook
+        if self._dog.has_stalled:
             raise HookStalled
 
     def start(self, seconds: float) -> None:
@@ -120,7 +132,7 @@ class _ThreadTimer:
             while not self._is_closed:
                 starts = self._starts
                 was_changed = self._changed.wait_for(lambda: self._is_closed or self._starts != starts, self._seconds)  # noqa: B023 - called before `starts` is bound again
-                if not was_changed and self._dog.running:
+                if not was_changed and self._dog.has_stalled:
                     raise_in(self._loop_thread, HookStalled)
 
     def start(self, seconds: float) -> None:
