@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import shutil
+import ssl
 from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from pointsman.testing import authority
 from pointsman.testing.proxy import RunningProxy, running_proxy
@@ -226,3 +235,92 @@ def response(flow):
         assert "x-seen" not in headers
 
     run(with_addon(tmp_path, text, scenario))
+
+
+def test_http2_streams_are_changed(tmp_path: Path) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("curl is not installed")
+    text = """
+def request(flow):
+    assert flow.request.is_http2 and flow.request.pretty_host == "www.example.com"
+    flow.request.headers["x-asked"] = "1"
+
+def response(flow):
+    flow.response.text = flow.response.text.upper()
+"""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        connection.initiate_connection()
+        writer.write(connection.data_to_send())
+        while data := await reader.read(1 << 16):
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    asked.extend(bytes(name) for name, _ in event.headers)
+                    connection.send_headers(event.stream_id, [(":status", "200"), ("content-type", "text/plain")])
+                    connection.send_data(event.stream_id, b"over http/2", end_stream=True)
+            writer.write(connection.data_to_send())
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.server_context(HOST, alpn="h2"))
+        addon = str(written(tmp_path / "addon.py", text))
+        async with server, running_proxy(tmp_path, INTERCEPT, addons=(addon,)) as proxy:
+            proxy.redirect_to(server.sockets[0].getsockname()[1])
+            address, port = proxy.address
+            process = await asyncio.create_subprocess_exec(
+                curl, "-sS", "--http2", "--cacert", str(proxy.ready.root_pem), "--resolve", f"{HOST}:{port}:{address}",
+                f"https://{HOST}:{port}/", stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            body, _ = await process.communicate()
+        assert body == b"OVER HTTP/2" and b"x-asked" in asked
+
+    run(scenario())
+
+
+def test_websocket_messages_are_changed_and_dropped(tmp_path: Path) -> None:
+    text = """
+def websocket_start(flow):
+    flow.metadata["started"] = True
+
+def websocket_message(flow):
+    message = flow.websocket.messages[-1]
+    assert flow.metadata["started"]
+    if message.from_client:
+        message.text += " changed"
+    if "secret" in message.text:
+        message.drop()
+"""
+
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(f"echo {message.data}")
+        return socket
+
+    async def scenario() -> None:
+        app = web.Application()
+        app.router.add_get("/ws", echo)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server_context(HOST))
+        await site.start()
+        addon = str(written(tmp_path / "addon.py", text))
+        async with running_proxy(tmp_path, INTERCEPT, addons=(addon,)) as proxy:
+            proxy.redirect_to(runner.addresses[0][1])
+            context = ssl.create_default_context(cafile=str(proxy.ready.root_pem))
+            url = f"https://127.0.0.1:{proxy.address[1]}/ws"
+            headers = {"Host": HOST}
+            async with (
+                aiohttp.ClientSession() as session,
+                session.ws_connect(url, ssl=context, server_hostname=HOST, headers=headers) as socket,
+            ):
+                for word in ("one", "a secret", "two"):
+                    await socket.send_str(word)
+                assert [await socket.receive_str() for _ in range(2)] == ["echo one changed", "echo two changed"]
+        await runner.cleanup()
+
+    run(scenario())

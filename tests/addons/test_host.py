@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.addons.listener import Limits
+from pointsman.addons.listener import Limits, Listener
 
 from .world import http_flow, run, world, written
 
@@ -368,9 +368,35 @@ def test_a_hook_that_was_fast_and_becomes_slow_goes_back_to_a_thread(
             for _ in range(3):
                 assert here.host.run("request", http_flow(), lambda: None) is True
             assert here.host.run("request", http_flow(), lambda: None) is False
+            here.files.module(0).slow = False
+            calls = 0
+            while not here.host.run("request", http_flow(), lambda: None):
+                await here.ask("request", http_flow())
+                calls += 1
+            assert calls > here.host.limits.proving_calls, "it has to prove itself over more calls than before"
 
     run(scenario())
-    assert "from now on it runs in a thread" in caplog.text
+    assert "it runs in a thread until 64 calls in a row were fast" in caplog.text
+
+
+def test_a_hook_that_is_slow_again_and_again_stays_in_its_thread() -> None:
+    limits = Limits()
+    listener = Listener("a.py", "request", lambda _: None, limits)
+    demotions = 0
+    for _ in range(10):
+        for _ in range(listener.bar):
+            listener.took(0.0, limits)
+        for moment in range(limits.strikes):
+            demotions += listener.inline and listener.was_slow(float(moment), limits)
+    assert demotions == limits.chances and not listener.inline and listener.proved
+
+
+def test_a_slow_call_now_and_then_is_forgiven() -> None:
+    limits = Limits()
+    listener = Listener("a.py", "request", lambda _: None, limits)
+    for _ in range(listener.bar):
+        listener.took(0.0, limits)
+    assert not any(listener.was_slow(now * (limits.forgive + 1), limits) for now in range(100)) and listener.inline
 
 
 def test_more_flows_than_may_wait_go_on_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,9 @@
 """One hook of one addon: whether it may run on the event loop, and what has gone wrong with it so far.
 
-A hook starts in a thread.  After a few calls that were all fast it runs on the loop, which costs a fraction; if it is
-slow there, it goes back to its thread for good.  Hooks that are coroutines run on the loop as tasks.
+A hook starts in a thread.  After a few calls that were all fast it runs on the loop, which costs a fraction.  If it is
+slow there, it goes back to its thread and has to prove itself over many more calls: a machine that is busy makes any
+hook look slow now and then, but not each time.  One that had to be ended stays there for good.  Hooks that are
+coroutines run on the loop as tasks.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ class Limits:
     slow: float = 0.02
     """On the loop; that is a strike."""
     strikes: int = 3
-    """Within `forgive`; then back to the thread."""
+    """Within `forgive`; then back to the thread, and to prove itself over `harder` times as many calls."""
     forgive: float = 60.0
+    harder: int = 8
+    chances: int = 4
+    """After so many times it stays in the thread for good."""
     stuck: int = 3
     """Threads lost to one addon; then it is switched off until its file changes."""
     pending: int = 1000
@@ -47,8 +52,8 @@ class Limits:
 
 class Listener:
     __slots__ = (
-        "budget", "calls_failed", "fast_calls", "function", "hook", "inline", "is_async", "is_concurrent",
-        "last_strike", "name", "off", "proved", "strikes",
+        "bar", "budget", "calls_failed", "chances", "fast_calls", "function", "hook", "inline", "is_async",
+        "is_concurrent", "last_strike", "name", "off", "proved", "strikes",
     )  # fmt: skip
 
     def __init__(self, name: str, hook: str, function: Callable[..., Any], limits: Limits) -> None:
@@ -65,6 +70,8 @@ class Listener:
         self.proved = self.inline
         """What `inline` is about is settled: it has been slow, or it may be inline."""
         self.fast_calls = 0
+        self.bar = limits.proving_calls
+        self.chances = limits.chances
         self.strikes = 0
         self.last_strike = float("-inf")
         self.calls_failed = 0
@@ -75,7 +82,7 @@ class Listener:
         if self.proved or self.is_concurrent:
             return False
         self.fast_calls = self.fast_calls + 1 if seconds <= limits.fast else 0
-        if self.fast_calls >= limits.proving_calls:
+        if self.fast_calls >= self.bar:
             self.inline = self.proved = True
         return self.inline
 
@@ -85,9 +92,14 @@ class Listener:
         self.last_strike = now
         if self.strikes >= limits.strikes:
             self.demote()
+            self.strikes, self.fast_calls = 0, 0
+            self.bar *= limits.harder
+            self.chances -= 1
+            self.proved = self.chances <= 0
         return not self.inline
 
     def demote(self) -> None:
+        """For good."""
         self.inline, self.proved = False, True
 
 

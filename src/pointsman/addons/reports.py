@@ -43,9 +43,10 @@ def full(listener: Listener, pending: int) -> None:
 
 
 def demoted(listener: Listener, seconds: float, limits: Limits) -> None:
+    back = "for good" if listener.proved else f"until {listener.bar} calls in a row were fast"
     _log.warning(
-        "addon %s: %s took %.0f ms on the event loop, %d times within %.0f s; from now on it runs in a thread",
-        listener.name, listener.hook, seconds * 1000, listener.strikes, limits.forgive,
+        "addon %s: %s was slow on the event loop, %d times within %.0f s (%.0f ms now); it runs in a thread %s",
+        listener.name, listener.hook, limits.strikes, limits.forgive, seconds * 1000, back,
     )  # fmt: skip
 
 
