@@ -48,11 +48,14 @@ def wait_until_over(rig: Rig) -> None:
 ENDINGS: dict[str, Callable[[Side], Ended | Lost]] = {"fin": Ended, "rst": lambda side: Lost(side, "reset")}
 
 
+@pytest.mark.parametrize("policy", ['default = "inspect"', 'default = "intercept"'])
 @pytest.mark.parametrize("ending", sorted(ENDINGS))
 @pytest.mark.parametrize("side", list(Side))
 @pytest.mark.parametrize("steps", range(STEPS))
-def test_an_end_at_any_moment_ends_the_connection_with_a_record(steps: int, side: Side, ending: str) -> None:
-    rig = Rig()
+def test_an_end_at_any_moment_ends_the_connection_with_a_record(
+    steps: int, side: Side, ending: str, policy: str
+) -> None:
+    rig = Rig(policy)
     talk(rig, steps)
     if not rig.over:
         rig.event(ENDINGS[ending](side))
@@ -64,9 +67,9 @@ def test_an_end_at_any_moment_ends_the_connection_with_a_record(steps: int, side
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, STEPS), st.sampled_from(Side), st.binary(min_size=1, max_size=60))
-def test_bytes_that_are_no_tls_at_any_moment_end_it_too(steps: int, side: Side, junk: bytes) -> None:
-    rig = Rig()
+@given(st.integers(0, STEPS), st.sampled_from(Side), st.binary(min_size=1, max_size=60), st.booleans())
+def test_bytes_that_are_no_tls_at_any_moment_end_it_too(steps: int, side: Side, junk: bytes, intercepted: bool) -> None:
+    rig = Rig('default = "intercept"' if intercepted else 'default = "inspect"')
     talk(rig, steps)
     if not rig.over:
         rig.event(Received(side, junk))

@@ -180,3 +180,54 @@ def test_any_bytes_are_a_head_or_an_error(data: bytes) -> None:
                 assert found.facts.length is None or not found.facts.chunked
         except HeadError as error:
             assert error.status in (400, 431, 501, 505)
+
+
+# Inspected: forwarded as received, unless the two ends could read it differently.
+
+CLEAR_CUT = {
+    # Not a matter of where a request ends, or not seen by the observer's reader, which decides nothing else.
+    "no Host", "two Hosts", "the same Host twice", "a Host with a space", "a Host with a path", "HTTP/1.2", "HTTP/2.0",
+    "two spaces in the request line", "a tab in the request line", "a space in the target", "no version",
+    "a control character in the target", "a target without a slash", "CONNECT without a port", "a small http",
+    "a method that is no token", "too large a head", "too many fields", "nothing but empty lines",
+    "a coding in HTTP/1.0",
+}  # fmt: skip
+
+
+def inspected() -> Rig:
+    one = Rig('default = "inspect"', destination=CLEAR)
+    one.app_sends(FIRST)
+    one.origin_sends(OK)
+    assert (one.take(ORIGIN), one.take(APP)) == (FIRST, OK)
+    return one
+
+
+@pytest.mark.parametrize("name", sorted(set(REQUESTS) - CLEAR_CUT))
+def test_what_the_ends_could_read_differently_ends_an_inspected_connection(name: str) -> None:
+    one = inspected()
+    one.app_sends(REQUESTS[name][0])
+
+    assert one.take(ORIGIN) == b""
+    assert one.closed
+    assert one.records[-1].error is not None and one.records[-1].error.startswith("refused: ")
+
+
+@pytest.mark.parametrize("name", sorted(set(CHUNKS) - {"a Host in the trailers", "an extension that never ends"}))
+def test_chunks_that_the_ends_could_read_differently_end_it_too(name: str) -> None:
+    one = inspected()
+    head = post(b"Transfer-Encoding: chunked\r\n")
+    one.app_sends(head)
+    one.app_sends(CHUNKS[name])
+
+    assert one.take(ORIGIN) == head
+    assert one.closed
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"GET / HTTP/1.1\nHost: a\n\n", b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00\x01 no HTTP at all"],
+)
+def test_what_is_only_odd_goes_on_as_it_came(request_bytes: bytes) -> None:
+    one = inspected()
+    one.app_sends(request_bytes)
+    assert one.take(ORIGIN) == request_bytes

@@ -83,6 +83,13 @@ def test_messages_pass_whole_and_fragments_are_put_together(extensions: str) -> 
     assert chat.seen == [(True, b"hello"), (False, b"hi " * 100)]
 
 
+def test_a_message_that_a_few_bytes_stand_for_comes_whole() -> None:
+    chat = Chat(extensions="permessage-deflate")
+    chat.say(bytes(1_000_000))
+    assert b"".join(one.data for one in chat.origin_got() if isinstance(one, Piece)) == bytes(1_000_000)
+    assert chat.seen == [(True, bytes(1_000_000))]
+
+
 def test_a_listener_changes_or_drops() -> None:
     def change(flow: HttpFlow) -> None:
         flow.messages[-1].content = flow.messages[-1].content.upper()

@@ -49,11 +49,12 @@ def push(connection: Any, stream: int, left: dict[int, bytes]) -> None:
 
 
 @pytest.mark.skipif(CURL is None, reason="no curl here")
-def test_curl_gets_its_pages_by_http2_and_each_is_a_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", ['default = "inspect"', 'default = "intercept"'])
+def test_curl_gets_its_pages_by_http2_and_each_is_a_record(tmp_path: Path, policy: str) -> None:
     async def scenario() -> None:
         context = authority.server_context(HOST, alpn="h2")
         server = await asyncio.start_server(origin, "127.0.0.1", 0, ssl=context)
-        async with server, running_proxy(tmp_path) as proxy:
+        async with server, running_proxy(tmp_path, policy) as proxy:
             proxy.redirect_to(server.sockets[0].getsockname()[1])
             address, port = proxy.address
             urls: list[str] = []

@@ -37,11 +37,12 @@ from pointsman.engine.events import (
 )
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
-from pointsman.engine.interception import SPOKEN, Interception, MakeRebuild, UpstreamTls
+from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
 from pointsman.engine.learned import Learned, Memory
 from pointsman.engine.notices import Notices
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.rebuild import Rebuilt, nobody
+from pointsman.engine.rebuild_tls import MakeRebuild, RebuiltInterception
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
 from pointsman.engine.sessions import Sessions
@@ -149,12 +150,12 @@ class Connection:
                 self._active = now
                 return self._ended(side, now)
             case Congested(side):
-                if isinstance(self._layer, Interception | Rebuilt):
+                if isinstance(self._layer, RebuiltInterception | Rebuilt):
                     self._layer.congested(side)
                 return self._pause(side.other, "congestion")
             case Drained(side):
                 commands = self._resume(side.other, "congestion")
-                if isinstance(self._layer, Interception | Rebuilt):
+                if isinstance(self._layer, RebuiltInterception | Rebuilt):
                     commands += self._after(self._layer.drained(side, now), now)
                 return commands
             case Consulted(number):
@@ -199,7 +200,12 @@ class Connection:
             return self._over(now, f"idle for {self._settings.idle_timeout:g} s", Abort())
         if self._layer is not None and self._layer.handshake_deadline is not None:
             assert not isinstance(self._layer, Relay), "a relay waits for nothing"
-            return self._after(self._layer.late(now), now)
+            return self._after(
+                self._layer.late(now)
+                if isinstance(self._layer, RebuiltInterception | Rebuilt)
+                else self._layer.handshake_late(),
+                now,
+            )
         if self._dialled and not self._connected and now >= (self._stage_deadline or 0.0):
             return self._over(now, f"dial: no answer within {self._settings.dial_timeout:g} s", Abort())
         peeked = self._peek.tick(now)
@@ -284,7 +290,9 @@ class Connection:
     def _consulted(self, number: int, now: float) -> list[Command]:
         if self._layer is None:
             return self._run(now) if self._notices.answered(number) and self._connected else []
-        return self._after(self._layer.consulted(number, now), now) if not isinstance(self._layer, Relay) else []
+        if isinstance(self._layer, RebuiltInterception | Rebuilt):
+            return self._after(self._layer.consulted(number, now), now)
+        return []
 
     def _run(self, now: float) -> list[Command]:
         if self._notices.is_asking:
@@ -332,15 +340,13 @@ class Connection:
         if known is not None:
             self._records.relayed_as_learned(known)
             return Relay()
-        return Interception(
-            name,
-            spoken,
-            self._settings.upstream_tls,
-            now,
-            port=self._flow.original_destination[1],
-            sessions=self._settings.sessions,
-            make_rebuild=make_rebuild,
-        )
+        port, sessions = self._flow.original_destination[1], self._settings.sessions
+        upstream_tls = self._settings.upstream_tls
+        if make_rebuild is not None:
+            return RebuiltInterception(
+                name, spoken, upstream_tls, now, port=port, sessions=sessions, make_rebuild=make_rebuild
+            )
+        return Interception(name, spoken, upstream_tls, now, port=port, sessions=sessions)
 
     def _make_rebuild(self, decision: Decision) -> MakeRebuild | None:
         settings, wall = self._settings, self._records.wall
@@ -352,14 +358,14 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
-        if not self.steady or self._rebuilds:
-            self.steady = layer.handshake_deadline is None
+        if not self.steady:
+            self.steady = layer.handshake_deadline is None and not self._rebuilds
             commands = self._own_pauses(commands)
         done = layer.exchanges()
         if done:
             commands += [Report(record) for record in self._records.exchanges(done, layer)]
         if layer.failure is not None:
-            resets = not isinstance(layer, Relay) and layer.resets
+            resets = isinstance(layer, RebuiltInterception | Rebuilt) and layer.resets
             commands += self._over(now, layer.failure, Abort() if resets else Close())
         elif layer.finished:
             commands += self._over(now, None, Close())
@@ -398,7 +404,7 @@ class Connection:
         if isinstance(self._layer, Interception) and self._layer.refusal is not None:
             learn.append(Learn(self._layer.name, self._layer.refusal))
         last: list[Command] = [*learn]
-        if self._layer is not None and not isinstance(self._layer, Relay):
-            last += self._layer.cut(now, error or "no response")
+        if isinstance(self._layer, RebuiltInterception | Rebuilt):
+            last += self._layer.cut_off(now, error or "no response")
         last += self._notices.disconnected(error)
         return [*last, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]

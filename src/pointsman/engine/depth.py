@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pointsman.engine.flow_record import Flow
-from pointsman.engine.interception import HTTP1, HTTP2, MakeRebuild
+from pointsman.engine.interception import HTTP1, HTTP2
 from pointsman.engine.peek import Peeked
 from pointsman.engine.rebuild import Context, Rebuild
 from pointsman.engine.rebuild_detect import DetectRebuild
 from pointsman.engine.rebuild_http1 import Http1Rebuild
 from pointsman.engine.rebuild_http2 import Http2Rebuild
 from pointsman.engine.rebuild_tcp import TcpRebuild
+from pointsman.engine.rebuild_tls import MakeRebuild
 from pointsman.engine.request_policy import RequestPolicy
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Connection

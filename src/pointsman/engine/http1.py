@@ -17,6 +17,7 @@ from enum import Enum, auto
 import httptools
 from msgspec.structs import replace
 
+from pointsman.engine.ambiguity import AmbiguousError, is_ambiguous
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import FINISHED_LIMIT, Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
@@ -83,9 +84,11 @@ class Http1Observer:
                 self._down += len(data)
                 if self._watching:
                     self._responses.feed(data)
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
             # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
             self.stop()
+            if side is Side.DOWNSTREAM and self.seen_or_open and is_ambiguous(str(error), data):
+                raise self._ambiguous(error) from error
 
     def end(self, side: Side, now: float) -> None:
         """No more bytes from this side.  The end of a response may be exactly this."""
@@ -109,6 +112,17 @@ class Http1Observer:
         done = list(self._done)
         self._done.clear()
         return done
+
+    @property
+    def seen_or_open(self) -> bool:
+        """What failed was a request, or behind one."""
+        return self.seen_request or bool(self._open)
+
+    def _ambiguous(self, error: httptools.HttpParserError) -> AmbiguousError:
+        why = f"refused: its ends may read this request differently: {error}"
+        if not (self._open and self._open[-1].method):  # otherwise its head was read, and `cut` tells
+            self._done.append(Exchange("", "", None, None, self._up, self._down, self._now, self._now, why))
+        return AmbiguousError(why)
 
     def untold(self) -> tuple[int, int]:
         """Bytes up and down that belong to no exchange yet."""

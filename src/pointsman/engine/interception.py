@@ -17,13 +17,13 @@ import ssl
 from collections.abc import Callable
 from enum import Enum, auto
 
+from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange, Observer
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
 from pointsman.engine.learned import CLOSED
-from pointsman.engine.rebuild import Rebuild
 from pointsman.engine.sessions import Sessions
 from pointsman.engine.tls import TlsError, TlsSide
 from pointsman.wire.tls_alert import Alert, fatal_alert
@@ -36,8 +36,6 @@ HTTP2 = "h2"
 SPOKEN = (HTTP2, HTTP1)
 """The ALPN protocols that we can observe."""
 
-MakeRebuild = Callable[[str | None], Rebuild]
-"""For the ALPN protocol that both ends agreed on, or None."""
 UpstreamTls = Callable[[tuple[str, ...]], ssl.SSLContext]
 """A client context that verifies, for these ALPN protocols."""
 
@@ -59,12 +57,8 @@ class Interception:
         *,
         port: int = 443,
         sessions: Sessions | None = None,
-        make_rebuild: MakeRebuild | None = None,
     ) -> None:
-        """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in.
-        With `make_rebuild` the plaintext is rebuilt and not passed on as it is."""
-        self._make_rebuild = make_rebuild
-        self._rebuild: Rebuild | None = None
+        """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in."""
         self._sessions = sessions if sessions is not None else Sessions()
         self._session_key = name, port
         context = upstream_tls(alpn)
@@ -97,15 +91,10 @@ class Interception:
 
     @property
     def finished(self) -> bool:
-        if self._rebuild is not None and self._rebuild.finished:
-            return True
         return len(self._ended) == 2  # len(Side) is a loop in Python
 
     @property
     def protocol(self) -> str:
-        if self._rebuild is not None:
-            inside = {"http/1.1": "https", "h2": "h2"}.get(self._rebuild.protocol, "tls")
-            return inside if self._rebuild.seen_request else "tls"
         if not self._observer.seen_request:
             return "tls"
         return "h2" if isinstance(self._observer, Http2Observer) else "https"
@@ -120,6 +109,9 @@ class Interception:
             return self._receive(side, data, now)
         except TlsError as failed:
             return self._fail(side, failed)
+        except AmbiguousError as error:
+            self.failure = str(error)
+            return []
 
     def end(self, side: Side, now: float) -> list[Command]:
         """FIN.  Without a close_notify before it the stream was cut off, and so is what the other side gets."""
@@ -128,9 +120,6 @@ class Interception:
         self._ended.add(side)
         if self._state is not _State.STREAMING:
             return self._ended_early(side)
-        if self._rebuild is not None:
-            was_closed = side in self._closed
-            return [] if was_closed else self._carried_out(self._rebuild.end(side, now), cut_off=side.other)
         self._observer.end(side, now)
         return [End(side.other)]
 
@@ -151,38 +140,16 @@ class Interception:
         self.failure = f"no certificate for {self._name}: {error}"
         return [Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))]
 
-    @property
-    def resets(self) -> bool:
-        return self._rebuild is not None and self._rebuild.resets
-
-    def congested(self, side: Side) -> None:
-        if self._rebuild is not None:
-            self._rebuild.congested(side)
-
-    def drained(self, side: Side, now: float) -> list[Command]:
-        return self._carried_out(self._rebuild.drained(side, now)) if self._rebuild is not None else []
-
-    def consulted(self, number: int, now: float) -> list[Command]:
-        return self._carried_out(self._rebuild.consulted(number, now)) if self._rebuild is not None else []
-
-    def late(self, now: float) -> list[Command]:
-        if self._rebuild is not None:
-            return self._carried_out(self._rebuild.late(now))
-        return self._handshake_late()
-
-    def _handshake_late(self) -> list[Command]:
+    def handshake_late(self) -> list[Command]:
         whose = Side.DOWNSTREAM if self._state is _State.DOWNSTREAM_HANDSHAKE else Side.UPSTREAM
         self.failure = f"TLS handshake {whose.value} not finished within {HANDSHAKE_TIMEOUT:g} s"
         return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if whose is Side.UPSTREAM else []
 
     def exchanges(self) -> list[Exchange]:
-        return self._observer.take() if self._rebuild is None else self._rebuild.take()
+        return self._observer.take()
 
-    def cut(self, now: float, why: str) -> list[Command]:
-        if self._rebuild is not None:
-            return self._rebuild.cut(now, why)
+    def cut(self, now: float, why: str) -> None:
         self._observer.cut(now, why)
-        return []
 
     def _receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         if self.failure is not None:
@@ -223,18 +190,8 @@ class Interception:
         if done:
             self._state = _State.STREAMING
             self.handshake_deadline = None
-            commands.append(Resume(Side.UPSTREAM))
-            if self._make_rebuild is not None:
-                self._rebuild = self._make_rebuild(self._upstream.alpn())
-                commands += self._carried_out(self._rebuild.start(now))
-                for side in Side:
-                    commands += self._stream(side, now)
-                for side in tuple(self._ended):
-                    if side not in self._closed:
-                        commands += self._carried_out(self._rebuild.end(side, now), cut_off=side.other)
-                return commands
             # Either side may have sent more than its handshake.
-            commands += [*self._stream(Side.DOWNSTREAM, now), *self._stream(Side.UPSTREAM, now)]
+            commands += [Resume(Side.UPSTREAM), *self._stream(Side.DOWNSTREAM, now), *self._stream(Side.UPSTREAM, now)]
             for side in self._ended:
                 commands.append(End(side.other))
         return commands
@@ -242,8 +199,6 @@ class Interception:
     def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
         """Decrypt `data` and what came before it, and carry it over to the other side."""
         assert self._downstream is not None, "both handshakes are done"
-        if self._rebuild is not None:
-            return self._stream_rebuilt(self._rebuild, side, now, data)
         if side is Side.DOWNSTREAM:
             own, other = self._downstream, self._upstream
         else:
@@ -270,44 +225,6 @@ class Interception:
         if to_own := own.outgoing():
             commands.append(Send(side, to_own))
         return commands
-
-    def _stream_rebuilt(self, rebuild: Rebuild, side: Side, now: float, data: bytes) -> list[Command]:
-        own = self._own(side)
-        own.receive(data)
-        plaintext = own.read()
-        commands: list[Command] = []
-        if plaintext:
-            if side is Side.DOWNSTREAM:
-                self.bytes_up += len(plaintext)
-            else:
-                self.bytes_down += len(plaintext)
-                if self._wants_session:
-                    self._wants_session = False
-                    self._sessions.keep(self._session_key, own.context, own.session(), now)
-            commands = self._carried_out(rebuild.receive(side, plaintext, now))
-        if own.closed_by_peer and side not in self._closed:
-            self._closed.add(side)
-            commands += self._carried_out(rebuild.end(side, now))
-        return commands + self._flush(side)
-
-    def _carried_out(self, commands: list[Command], cut_off: Side | None = None) -> list[Command]:
-        """What a rebuild says about plaintext, in TLS.  An end is a close_notify and FIN; to the side `cut_off`, whose
-        peer went without the former, it is FIN alone."""
-        assert self._rebuild is not None, "these are its commands"
-        self.handshake_deadline = self._rebuild.deadline
-        self.failure = self.failure or self._rebuild.failure
-        result: list[Command] = []
-        for command in commands:
-            if isinstance(command, Send):
-                self._own(command.side).write(command.data)
-                result += self._flush(command.side)
-            elif isinstance(command, End):
-                if command.side is not cut_off:
-                    self._own(command.side).close()
-                result += [*self._flush(command.side), command]
-            else:
-                result.append(command)
-        return result
 
     def _flush(self, side: Side) -> list[Command]:
         data = self._own(side).outgoing()

@@ -188,5 +188,9 @@ class Rebuilt:
     def exchanges(self) -> list[Exchange]:
         return self.rebuild.take()
 
-    def cut(self, now: float, why: str) -> list[Command]:
+    def cut_off(self, now: float, why: str) -> list[Command]:
+        """As `cut`; returns questions that nobody waits for."""
         return self.rebuild.cut(now, why)
+
+    def cut(self, now: float, why: str) -> None:
+        self.rebuild.cut(now, why)

@@ -106,7 +106,7 @@ class WebSocketRebuild:
         while moved and self.failure is None:
             moved = False
             for side in Side:
-                if self._asked is None and self._waiting[side]:
+                if self._asked is None and (self._waiting[side] or self._readers[side].has_more):
                     moved |= self._read(side)
         self._hold_back()
         for side in self._ended - self._told_end:

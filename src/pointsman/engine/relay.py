@@ -7,6 +7,7 @@ cannot change or delay them.
 
 from __future__ import annotations
 
+from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange, Observer
@@ -21,7 +22,7 @@ class Relay:
         self.handshake_deadline: float | None = None
         """A relay shakes no hands."""
         self.failure: str | None = None
-        """A relay never fails by itself."""
+        """Of itself a relay never fails; its observer may find that the bytes must not go on."""
 
     @property
     def finished(self) -> bool:
@@ -37,7 +38,11 @@ class Relay:
         else:
             self.bytes_down += len(data)
         if self._observer is not None:
-            self._observer.receive(side, data, now)
+            try:
+                self._observer.receive(side, data, now)
+            except AmbiguousError as error:
+                self.failure = str(error)
+                return []
         return [Send(side.other, data)]
 
     def end(self, side: Side, now: float) -> list[Command]:

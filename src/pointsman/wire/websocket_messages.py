@@ -83,6 +83,11 @@ class MessageReader:
         self._pending = b""
         """Compressed bytes that were read and not inflated yet."""
 
+    @property
+    def has_more(self) -> bool:
+        """Without another byte."""
+        return bool(self._pending)
+
     def take(self, buffer: bytearray) -> Piece | Control | None:
         """The next thing from the front of `buffer`; None: more bytes are needed.  Raises FrameError."""
         while True:

@@ -1,0 +1,142 @@
+"""TLS MITM whose plaintext is not passed on as it is but goes through a rebuild.
+
+The handshakes, their order and their honesty are `interception`'s.  What differs begins when both are done: a rebuild
+says what each side gets, when it ends, and when it is to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pointsman.engine.commands import Command, End, Send
+from pointsman.engine.events import Side
+from pointsman.engine.exchange import Exchange
+from pointsman.engine.interception import Interception, UpstreamTls
+from pointsman.engine.rebuild import Rebuild
+from pointsman.engine.sessions import Sessions
+
+MakeRebuild = Callable[[str | None], Rebuild]
+"""For the ALPN protocol that both ends agreed on, or None."""
+
+
+class RebuiltInterception(Interception):
+    def __init__(
+        self,
+        name: str,
+        alpn: tuple[str, ...],
+        upstream_tls: UpstreamTls,
+        now: float,
+        *,
+        port: int,
+        sessions: Sessions,
+        make_rebuild: MakeRebuild,
+    ) -> None:
+        super().__init__(name, alpn, upstream_tls, now, port=port, sessions=sessions)
+        self._make_rebuild = make_rebuild
+        self._rebuild: Rebuild | None = None
+
+    @property
+    def finished(self) -> bool:
+        return super().finished or (self._rebuild is not None and self._rebuild.finished)
+
+    @property
+    def resets(self) -> bool:
+        return self._rebuild is not None and self._rebuild.resets
+
+    @property
+    def protocol(self) -> str:
+        if self._rebuild is None or not self._rebuild.seen_request:
+            return "tls"
+        return "h2" if self._rebuild.protocol == "h2" else "https"
+
+    def end(self, side: Side, now: float) -> list[Command]:
+        if self._rebuild is None or self.failure is not None:
+            return super().end(side, now)
+        if side in self._ended:
+            return []
+        self._ended.add(side)
+        return self._end_in(self._rebuild, side, now)
+
+    def congested(self, side: Side) -> None:
+        if self._rebuild is not None:
+            self._rebuild.congested(side)
+
+    def drained(self, side: Side, now: float) -> list[Command]:
+        return self._carried_out(self._rebuild.drained(side, now)) if self._rebuild is not None else []
+
+    def consulted(self, number: int, now: float) -> list[Command]:
+        return self._carried_out(self._rebuild.consulted(number, now)) if self._rebuild is not None else []
+
+    def late(self, now: float) -> list[Command]:
+        if self._rebuild is None:
+            return self.handshake_late()
+        return self._carried_out(self._rebuild.late(now))
+
+    def exchanges(self) -> list[Exchange]:
+        return self._rebuild.take() if self._rebuild is not None else []
+
+    def cut_off(self, now: float, why: str) -> list[Command]:
+        """As `cut`; returns questions that nobody waits for."""
+        return self._rebuild.cut(now, why) if self._rebuild is not None else []
+
+    def _downstream_handshake(self, now: float) -> list[Command]:
+        early, self._ended = self._ended, set()  # an origin that has ended by now: told after what it has sent
+        commands = super()._downstream_handshake(now)
+        for side in early:
+            if self._rebuild is None:
+                self._ended.add(side)
+            else:
+                commands += self.end(side, now)
+        return commands
+
+    def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
+        """Decrypt `data` and what came before it, and give it to the rebuild."""
+        if self._rebuild is not None:
+            return self._stream_in(self._rebuild, side, now, data)
+        # The first call, when both handshakes are done; it is made for both sides.
+        self._rebuild = rebuild = self._make_rebuild(self._upstream.alpn())
+        return [*self._carried_out(rebuild.start(now)), *self._stream_in(rebuild, side, now)]
+
+    def _stream_in(self, rebuild: Rebuild, side: Side, now: float, data: bytes = b"") -> list[Command]:
+        own = self._own(side)
+        own.receive(data)
+        plaintext = own.read()
+        commands: list[Command] = []
+        if plaintext:
+            if side is Side.DOWNSTREAM:
+                self.bytes_up += len(plaintext)
+            else:
+                self.bytes_down += len(plaintext)
+                if self._wants_session:  # tickets come before the first data
+                    self._wants_session = False
+                    self._sessions.keep(self._session_key, own.context, own.session(), now)
+            commands = self._carried_out(rebuild.receive(side, plaintext, now))
+        if own.closed_by_peer and side not in self._closed:
+            self._closed.add(side)
+            commands += self._carried_out(rebuild.end(side, now))
+        return commands + self._flush(side)
+
+    def _end_in(self, rebuild: Rebuild, side: Side, now: float) -> list[Command]:
+        """FIN.  Without a close_notify before it the stream was cut off, and so is what the other side gets."""
+        if side in self._closed:
+            return []
+        return self._carried_out(rebuild.end(side, now), cut_off=side.other)
+
+    def _carried_out(self, commands: list[Command], cut_off: Side | None = None) -> list[Command]:
+        """What the rebuild says about plaintext, in TLS.  An end is a close_notify and FIN; to the side `cut_off`,
+        whose peer went without the former, it is FIN alone."""
+        assert self._rebuild is not None, "these are its commands"
+        result: list[Command] = []
+        for command in commands:
+            if isinstance(command, Send):
+                self._own(command.side).write(command.data)
+                result += self._flush(command.side)
+            elif isinstance(command, End):
+                if command.side is not cut_off:
+                    self._own(command.side).close()
+                result += [*self._flush(command.side), command]
+            else:
+                result.append(command)
+        self.handshake_deadline = self._rebuild.deadline
+        self.failure = self.failure or self._rebuild.failure
+        return result
