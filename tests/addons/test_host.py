@@ -80,6 +80,7 @@ def test_an_exception_is_reported_and_the_flow_is_as_it_was(
 
     run(scenario())
     assert "bad.py" in caplog.text and "request, flow 7-1: ZeroDivisionError" in caplog.text
+    assert "addons: 1 calls failed" in caplog.text
 
 
 @pytest.mark.parametrize(

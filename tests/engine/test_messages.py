@@ -317,6 +317,9 @@ def test_a_flow_says_who_and_where_and_can_be_copied() -> None:
     other.response = None
     assert flow.request.path == "/" and flow.response is not None and other.metadata == {"mine": 1}
     assert flow != other and len({flow, other}) == 2
+    assert repr(flow) == (
+        "HttpFlow(7-3, /usr/bin/curl, Request(GET https://a.example/), Response(200, no type, 1 bytes))"
+    )
     flow.kill()
     assert flow.killed and not flow.killable
 

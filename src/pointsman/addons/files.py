@@ -107,6 +107,8 @@ class AddonFiles:
         self.host.use(())
         for file in files:
             await self._retire(file)
+        if files and (summary := self.host.counters.summary()):
+            _log.warning("addons: %s", summary)
         await self._replay.close()
         await self.host.close()
         self._shim.remove()

@@ -17,6 +17,7 @@ from pointsman.addons import reports
 from pointsman.addons.elsewhere import ClientContext, send_elsewhere
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits, Listener
+from pointsman.addons.reports import Counters
 from pointsman.addons.script import FLOW_HOOKS, Script
 from pointsman.addons.snapshot import Snapshot, remember, restore
 from pointsman.addons.stepping import stepping
@@ -27,17 +28,6 @@ from pointsman.engine.messages import HttpFlow, Subject, Transform
 _log = logging.getLogger(__name__)
 _NO_LOOP = "no running event loop"
 _SETTLED = ("responseheaders", "requestheaders", "request")
-
-
-@dataclass(slots=True)
-class Counters:
-    calls_failed: int = 0
-    """Exceptions."""
-    calls_timed_out: int = 0
-    stalls: int = 0
-    """Hooks that were ended because they held the event loop."""
-    refused: int = 0
-    """Flows that went on at once, since too many waited."""
 
 
 @dataclass(eq=False, slots=True)

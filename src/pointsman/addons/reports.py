@@ -6,11 +6,33 @@ Never for each flow alone: an addon that fails for all of them must not fill a d
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from pointsman.addons.listener import Limits, Listener
 from pointsman.engine.messages import HttpFlow, Subject
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counters:
+    calls_failed: int = 0
+    """Exceptions."""
+    calls_timed_out: int = 0
+    stalls: int = 0
+    """Hooks that were ended because they held the event loop."""
+    refused: int = 0
+    """Flows that went on at once, since too many waited."""
+
+    def summary(self) -> str:
+        """Empty if nothing went wrong."""
+        named = (
+            (self.calls_failed, "calls failed"),
+            (self.calls_timed_out, "calls gave no answer in time"),
+            (self.stalls, "calls held the event loop and were ended"),
+            (self.refused, "calls were left out, since too many waited"),
+        )
+        return ", ".join(f"{count} {what}" for count, what in named if count)
 
 
 def is_worth_saying(count: int) -> bool:

@@ -70,7 +70,7 @@ class _Killable:
         return self.extra
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class HttpFlow(_Killable):
     """One exchange, or one WebSocket.  Addons may put attributes of their own on it."""
 
@@ -128,6 +128,9 @@ class HttpFlow(_Killable):
     def server_conn(self) -> ServerFacts:
         tls = self.request.scheme == "https"
         return server_of(self.flow, tls=tls, sni=self.request.pretty_host)
+
+    def __repr__(self) -> str:
+        return f"HttpFlow({self.id}, {self.app}, {self.request!r}, {self.response!r})"
 
     @property
     def websocket(self) -> HttpFlow | None:

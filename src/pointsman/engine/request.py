@@ -29,7 +29,7 @@ MADE_BOUNDARY = b"----pointsman-form-boundary"
 TextPairs = Iterable[tuple[str, str]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Request(Message):
     method: str
     scheme: str
@@ -205,6 +205,10 @@ class Request(Message):
 
     def anticomp(self) -> None:
         self.headers["accept-encoding"] = "identity"
+
+    def __repr__(self) -> str:
+        """Short, and without what may be secret: people print flows."""
+        return f"Request({self.method} {self.pretty_url.partition('?')[0]})"
 
     def copy(self) -> Request:
         return deepcopy(self)

@@ -16,7 +16,7 @@ Cookie = tuple[str, Attributes]
 Cookies = FieldsView[str, Cookie]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Response(Message):
     status_code: int
     reason: str
@@ -59,6 +59,10 @@ class Response(Message):
     def _write_cookies(self, pairs: Iterable[tuple[str, Cookie]]) -> None:
         written = [write_set_cookie(name, value, pairs_of(attributes)) for name, (value, attributes) in pairs]
         self.headers.set_all("set-cookie", written)
+
+    def __repr__(self) -> str:
+        size = "streamed" if self.raw_content is None else f"{len(self.raw_content)} bytes"
+        return f"Response({self.status_code}, {self.headers.get('content-type', 'no type')}, {size})"
 
     def copy(self) -> Response:
         return deepcopy(self)
