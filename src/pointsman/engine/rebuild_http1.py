@@ -7,7 +7,7 @@ answered CONNECT it is a tunnel.  What a body is, and who is asked about it, `tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
@@ -48,10 +48,13 @@ class Http1Rebuild(Rebuild):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
+        self._clock = lambda: context.wall(self._now)
         self._out: list[Command] = []
         self._bytes: dict[Side, list[bytes]] = {side: [] for side in Side}
         """To be sent before `_out` is carried out."""
-        self._waiting = {side: bytearray() for side in Side}
+        self._from_app, self._from_origin = bytearray(), bytearray()
+        """What has come and was not looked at yet."""
+        self._waiting = {Side.DOWNSTREAM: self._from_app, Side.UPSTREAM: self._from_origin}
         self._ended: set[Side] = set()
         self._paused: set[Side] = set()
         self._empty_lines = 0
@@ -92,7 +95,10 @@ class Http1Rebuild(Rebuild):
     def _answered(self, number: int) -> list[Command]:
         transaction = self._asked.pop(number, None)
         if transaction is not None:
-            self._guarded(transaction.consulted)
+            try:
+                transaction.consulted()
+            except HeadError as error:
+                self._refuse_message(error)
         elif self._tunnel is not None:
             self._tunnel.consulted(number, self._now)
         return self._went_on()
@@ -109,15 +115,34 @@ class Http1Rebuild(Rebuild):
     # Going on as far as possible.
 
     def _went_on(self) -> list[Command]:
-        moved = True
-        while moved and self._tunnel is None and not (self._closing or self.failure):
-            moved = self._guarded(self._read_request) | self._guarded(self._read_response)
+        if self._tunnel is None and not (self._closing or self.failure):
+            try:
+                while self._moves():
+                    pass
+            except HeadError as error:
+                self._refuse_message(error)
         if self._tunnel is not None:
             self._follow_tunnel(self._tunnel)
         elif not (self._closing or self.failure):
-            self._look_at_ends()
+            if self._ended:
+                self._look_at_ends()
             self._hold_back()
         return self._taken()
+
+    def _moves(self) -> bool:
+        """Go on by what is here; True if that may have made more possible."""
+        transaction = self._transaction
+        if transaction is None:
+            if self._from_origin:  # an answer to nothing: passing it on would make it the answer to the next request
+                self._close()
+                return False
+            return bool(self._from_app) and Side.DOWNSTREAM not in self._congested and self._begin()
+        moved = self._request_body is not None and self._read_request(transaction, self._request_body)
+        if self._from_origin and self._transaction is transaction:
+            moved |= self._read_response(transaction)
+        else:
+            moved |= self._transaction is None
+        return moved and self._tunnel is None and not (self._closing or self.failure)
 
     def _taken(self) -> list[Command]:
         sends: list[Command] = []
@@ -129,6 +154,8 @@ class Http1Rebuild(Rebuild):
         return sends + out if sends else out
 
     def _hold_back(self) -> None:
+        if len(self._from_app) < HELD_LIMIT and len(self._from_origin) < HELD_LIMIT and not self._paused:
+            return
         for side, waiting in self._waiting.items():
             if len(waiting) >= HELD_LIMIT and side not in self._paused:
                 self._paused.add(side)
@@ -136,14 +163,6 @@ class Http1Rebuild(Rebuild):
             elif len(waiting) < HELD_LIMIT and side in self._paused:
                 self._paused.discard(side)
                 self._out.append(Resume(side))
-
-    def _guarded(self, step: Callable[[], object]) -> bool:
-        """True if `step` moved something on; what is wrong with a message ends the connection."""
-        try:
-            return bool(step())
-        except HeadError as error:
-            self._refuse_message(error)
-            return False
 
     def _refuse_message(self, error: HeadError) -> None:
         # Only what the app has sent may be told to it as its fault.
@@ -193,12 +212,9 @@ class Http1Rebuild(Rebuild):
 
     # Requests.
 
-    def _read_request(self) -> bool:
-        transaction, waiting = self._transaction, self._waiting[Side.DOWNSTREAM]
-        if transaction is None:
-            return Side.DOWNSTREAM not in self._congested and self._begin(waiting)
-        body = self._request_body
-        if body is None or transaction.blocked(Side.DOWNSTREAM):
+    def _read_request(self, transaction: Transaction, body: Body) -> bool:
+        waiting = self._from_app
+        if transaction.blocked(Side.DOWNSTREAM):
             return False
         before = len(waiting)
         data = body.take(waiting)
@@ -209,24 +225,22 @@ class Http1Rebuild(Rebuild):
             self._request_body = None
             transaction.request_end(Headers(body.trailers) if body.trailers else None)
             self._complete_if_done()
-        return len(waiting) != before
+        return body.done or len(waiting) != before
 
-    def _begin(self, waiting: bytearray) -> bool:
+    def _begin(self) -> bool:
+        waiting = self._from_app
+        self._persistence = Persistence()
         while waiting.startswith(b"\r\n"):
             del waiting[:2]
             self._empty_lines += 1
             if self._empty_lines > EMPTY_LINES_LIMIT:
                 raise HeadError("nothing but empty lines")
-        self._persistence = Persistence()
         raw = take_head(waiting)
         if raw is None:
             return False
         head = parse_request(raw)
         self._empty_lines = 0
         self.seen_request = True
-        if self._waiting[Side.UPSTREAM]:
-            self._close()  # bytes that were sent before the request are no answer to it
-            return False
         self._open(head, len(raw))
         return True
 
@@ -236,7 +250,7 @@ class Http1Rebuild(Rebuild):
         decision = context.requests.decide(request.method, request.path, host)
         flow = HttpFlow(next(context.numbers), context.flow, decision.action.value, decision.rule_name, request)
         hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY
-        transaction = Transaction(flow, self, hooks, lambda: context.wall(self._now))
+        transaction = Transaction(flow, self, hooks, self._clock)
         transaction.started, transaction.bytes_up, transaction.host = self._now, size, host
         self._transaction = transaction
         self._request_facts = facts
@@ -255,14 +269,13 @@ class Http1Rebuild(Rebuild):
 
     # Responses.
 
-    def _read_response(self) -> bool:
-        transaction, waiting = self._transaction, self._waiting[Side.UPSTREAM]
-        if transaction is None or not transaction.asked_origin:
-            if waiting and (transaction is None or not transaction.answered_here):
-                # An answer to nothing: passing it on would make it the answer to the next request.
-                self._close()
+    def _read_response(self, transaction: Transaction) -> bool:
+        waiting = self._from_origin
+        if not transaction.asked_origin:
+            if not transaction.answered_here:
+                self._close()  # an answer to nothing
             return False
-        if not waiting or transaction.blocked(Side.UPSTREAM) or transaction.response_done:
+        if transaction.response_done or transaction.blocked(Side.UPSTREAM):
             return False
         if self._response_body is None:
             return self._read_response_head(transaction, waiting)

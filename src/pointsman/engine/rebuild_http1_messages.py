@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from pointsman.engine.messages import Headers, HttpFlow, Request, Response
 from pointsman.engine.rebuild import Context
+from pointsman.engine.transaction import lengths
 from pointsman.wire.http1_heads import Facts, Field, RequestHead, ResponseHead, write_request, write_response
 from pointsman.wire.http_head import host_of_authority
 
@@ -75,11 +76,9 @@ def request_bytes(request: Request, facts: Facts, *, whole: bool) -> tuple[bytes
     hosts = [value for name, value in fields if len(name) == 4 and name.lower() == b"host"]
     if request.authority and request.method != "CONNECT" and hosts != [_raw(request.authority)]:
         request.headers.set_all("Host", [request.authority])
-    if facts.expects_continue is False and "expect" in request.headers and whole:
+    if whole and "expect" in request.headers and not facts.expects_continue:
         del request.headers["expect"]
-    chunked = minor == 1 and (
-        (whole and request.trailers is not None) or (not whole and "content-length" not in request.headers)
-    )
+    chunked = minor == 1 and ((whole and request.trailers is not None) or (not whole and not lengths(request.headers)))
     fields = _framed(fields, chunked=chunked)
     return write_request(_raw(request.method), _raw(request.path), minor, fields), chunked
 
@@ -95,7 +94,7 @@ def response_bytes(flow: HttpFlow, persistence: Persistence, *, whole: bool) -> 
     if request.method != "HEAD" and response.status_code not in (204, 304):
         if whole:
             chunked = knows_chunks and response.trailers is not None
-        elif "content-length" not in response.headers:
+        elif not lengths(response.headers):
             chunked = knows_chunks
             persistence.response = persistence.response and chunked
         fields = _framed(fields, chunked=chunked)

@@ -22,6 +22,7 @@ GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
 ENDLESS_TYPES = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
 """Bodies whose parts are waited for one by one; gathering them would stop what they are for."""
+_LENGTH_NAME = b"content-length"
 BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
 
 
@@ -124,7 +125,7 @@ class Transaction:
         """`flow.request` is filled in."""
         request = self.flow.request
         request.raw_content = None
-        self._lengths[Side.DOWNSTREAM] = request.headers.get_all("content-length")
+        self._lengths[Side.DOWNSTREAM] = lengths(request.headers)
         self._ask(Side.DOWNSTREAM, "requestheaders", lambda: self._request_allowed(has_body))
 
     def request_data(self, data: bytes) -> None:
@@ -154,7 +155,7 @@ class Transaction:
         """`flow.response` is filled in."""
         response = self._present
         response.raw_content = None
-        self._lengths[Side.UPSTREAM] = response.headers.get_all("content-length")
+        self._lengths[Side.UPSTREAM] = lengths(response.headers)
         self._ask(Side.UPSTREAM, "responseheaders", lambda: self._response_allowed(has_body))
 
     def response_data(self, data: bytes) -> None:
@@ -255,7 +256,8 @@ class Transaction:
         if self.flow.response is not None:
             self._answer()
             return
-        if request.raw_content or self._lengths[Side.DOWNSTREAM] or _announces(request.headers):
+        headers = request.headers
+        if request.raw_content or self._lengths[Side.DOWNSTREAM] or lengths(headers) or _is_coded(headers):
             _set_length(request, len(request.raw_content or b""))
         self._request.begun = True
         self._carrier.send_request(self, whole=True)
@@ -396,17 +398,23 @@ def block_page() -> Response:
     return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)
 
 
-def _announces(headers: Headers) -> bool:
-    return "content-length" in headers or "transfer-encoding" in headers
+def lengths(headers: Headers) -> list[str]:
+    """As `get_all("content-length")`; every message is asked, so most names are told apart by their size."""
+    return [
+        value.decode("latin-1") for name, value in headers.fields if len(name) == 14 and name.lower() == _LENGTH_NAME
+    ]
+
+
+def _is_coded(headers: Headers) -> bool:
+    return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers.fields)
 
 
 def _set_length(message: Request | Response, length: int) -> None:
-    if "transfer-encoding" in message.headers:
+    if _is_coded(message.headers):
         del message.headers["transfer-encoding"]
-    if message.headers.get_all("content-length") != [str(length)]:
-        message.headers.set_all("Content-Length", [str(length)])
+    _restore_length(message.headers, [str(length)])
 
 
-def _restore_length(headers: Headers, lengths: list[str]) -> None:
-    if headers.get_all("content-length") != lengths:
-        headers.set_all("Content-Length", lengths)
+def _restore_length(headers: Headers, wanted: list[str]) -> None:
+    if lengths(headers) != wanted:
+        headers.set_all("Content-Length", wanted)

@@ -18,6 +18,7 @@ _TEXT = rb"[\t \x21-\x7e\x80-\xff]*"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _TEXT + rb"))?")
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":" + _TEXT + rb"\r\n)*+")
+_SPLIT = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 _NAME = re.compile(_TOKEN)
 _VALUE = re.compile(_TEXT)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -125,10 +126,9 @@ def parse_fields(block: bytes) -> list[Field]:
         raise HeadError("a header field that is none: folding, a space before the colon, a control character")
     if found.end() == 0:
         return []
-    fields: list[Field] = []
-    for line in block[:-4].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        fields.append((name, value.strip(b" \t")))
+    fields: list[Field] = _SPLIT.findall(block)
+    if b" \r\n" in block or b"\t\r\n" in block:
+        fields = [(name, value.rstrip(b" \t")) for name, value in fields]
     if len(fields) > FIELDS_LIMIT:
         raise HeadError(f"more than {FIELDS_LIMIT} fields", 431)
     return fields
@@ -181,8 +181,7 @@ def write_response(status: int, reason: bytes, minor: int, fields: Iterable[Fiel
 def write_fields(fields: Iterable[Field]) -> bytes:
     """With the empty line at the end.  Raises HeadError."""
     block = b"".join([b"%b: %b\r\n" % field for field in fields])
-    found = _FIELDS.match(block)
-    if found is None or found.end() != len(block):
+    if _FIELDS.fullmatch(block) is None:
         raise HeadError("a field that cannot be sent")
     return block + b"\r\n"
 
