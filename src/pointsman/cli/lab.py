@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @options.policy
 @options.upstream_ca
 @options.flows
+@options.addons
+@options.addon_settings
 @click.option(
     "--map", "maps", multiple=True, metavar="ADDR:PORT=ADDR:PORT", help="lead connections elsewhere (PORT may be *)"
 )
@@ -42,6 +44,8 @@ def lab(
     policy: Path | None,
     upstream_ca: tuple[Path, ...],
     flows: Path | None,
+    addons: tuple[str, ...],
+    addon_settings: tuple[str, ...],
     maps: tuple[str, ...],
     names: tuple[str, ...],
     placement: Literal["getfd", "addfd"] | None,
@@ -74,7 +78,8 @@ def lab(
 
     # Read here too, so that a bad file is reported before anything is started.
     rules = load_policy(policy) if policy else default_policy()
-    settings = SessionSettings(Network.parse(maps=maps, names=names), policy, upstream_ca, placement)
+    network = Network.parse(maps=maps, names=names)
+    settings = SessionSettings(network, policy, upstream_ca, placement, addons, addon_settings)
     sys.exit(asyncio.run(run_lab(settings, rules, command, flows)))
 
 

@@ -16,6 +16,12 @@ policy = click.option(
 upstream_ca = click.option(
     "--upstream-ca", type=PATH, multiple=True, metavar="FILE", help="PEM file of a CA that the proxy accepts upstream"
 )
+addons = click.option(
+    "--addon", "addons", multiple=True, metavar="FILE", help="addon to ask about intercepted traffic, or builtin:NAME"
+)
+addon_settings = click.option(
+    "--set", "addon_settings", multiple=True, metavar="NAME=VALUE", help="an option that an addon declares"
+)
 flows = click.option("--flows", type=PATH, metavar="FILE", help="append flow records to FILE as JSON lines")
 ca_dir = click.option(
     "--ca", "ca_dir", type=PATH, metavar="DIR", default=default_ca_dir, help="where our certificate authority is kept"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -41,6 +42,8 @@ LIMIT_NAMES = {
 @options.policy
 @options.upstream_ca
 @options.flows
+@options.addons
+@options.addon_settings
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="on 127.0.0.1 and ::1; default: the system chooses"
 )
@@ -76,6 +79,8 @@ def run(
     policy: Path | None,
     upstream_ca: tuple[Path, ...],
     flows: Path | None,
+    addons: tuple[str, ...],
+    addon_settings: tuple[str, ...],
     port: int,
     ca_dir: Path,
     source: str,
@@ -90,8 +95,8 @@ def run(
 ) -> None:
     """Register with the driver and handle what it redirects, until SIGINT or SIGTERM, or until it is relieved.
 
-    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver, 9 the
-    canary of --takeover did not come through (the instance that was there serves on).
+    Exit status: 0 after an orderly end; 3 policy, 4 port taken, 6 driver of another version, 7 no driver, 8 an
+    addon, 9 the canary of --takeover did not come through (the instance that was there serves on).
     """
     if workers > MAX_WORKERS[source]:
         raise click.BadParameter(
@@ -103,7 +108,7 @@ def run(
     if takeover and workers > 1:
         raise click.UsageError("--takeover with --workers: the canary of an update cannot tell yet which worker it met")
     settings = Settings(
-        policy=load_policy(policy) if policy else default_policy(),
+        policy=load_policy(policy) if policy else default_policy(intercepts=bool(addons)),
         policy_file=policy,
         ca_dir=ca_dir,
         port=port,
@@ -111,6 +116,8 @@ def run(
         flow_file=flows,
         print_flows=not (as_json or quiet),
         json_flows=as_json and not quiet,
+        addons=addons,
+        addon_settings=addon_settings,
         any_address=source == "netfilter",
         limits=limits_of(limit),
         workers=workers,
@@ -119,17 +126,23 @@ def run(
         state_dir=state,
     )
     factory = loop_factory(fast=fast)
-    system, on_ready = choose_system(source), partial(announce, as_json=as_json)
-    on_step = partial(announce_step, as_json=as_json)
+    out = sys.stdout
+    system, on_ready = choose_system(source), partial(announce, as_json=as_json, out=out)
+    on_step = partial(announce_step, as_json=as_json, out=out)
     hired: list[Workers] = []
 
     def hire(listeners: Listeners, joined: Callable[[], None]) -> Workers:
         terms = Terms(settings, partial(choose_system, source), factory)
-        hired.append(Workers(terms, listeners, joined, sys.stdout))
+        hired.append(Workers(terms, listeners, joined, out))
         return hired[0]
 
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run_proxy(settings, system, on_ready, on_step=on_step, hire=hire if workers > 1 else None))
+    # What an addon prints must not get between JSON lines.
+    prints = redirect_stdout(sys.stderr) if addons and as_json else nullcontext()
+    if addons:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    proxy = run_proxy(settings, system, on_ready, out=out, on_step=on_step, hire=hire if workers > 1 else None)
+    with prints, asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(proxy)
     for one in hired:
         one.check()
 
@@ -151,22 +164,22 @@ def limits_of(options: tuple[str, ...]) -> Limits:
     return Limits(**found)
 
 
-def announce(ready: Ready, *, as_json: bool) -> None:
+def announce(ready: Ready, *, as_json: bool, out: TextIO) -> None:
     endpoints = [f"{address}:{port}" for address, port in filter(None, (ready.endpoints.v4, ready.endpoints.v6))]
     if as_json:
         text = json.dumps({"ready": endpoints, "registration": ready.registration, "root": str(ready.root_pem)})
     else:
         text = f"pointsman: ready on {' and '.join(endpoints)}, registration {ready.registration}, CA {ready.root_pem}"
-    print(text, flush=True)
+    print(text, flush=True, file=out)
 
 
-def announce_step(name: str, facts: dict[str, Any], *, as_json: bool) -> None:
+def announce_step(name: str, facts: dict[str, Any], *, as_json: bool, out: TextIO) -> None:
     if as_json:
         text = json.dumps({"step": name, **facts})
     else:
         details = ", ".join(f"{key} {value}" for key, value in facts.items())
         text = f"pointsman: {name}{f' ({details})' if details else ''}"
-    print(text, flush=True)
+    print(text, flush=True, file=out)
 
 
 def loop_factory(*, fast: bool) -> Callable[[], asyncio.AbstractEventLoop]:

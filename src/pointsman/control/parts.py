@@ -13,9 +13,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from pointsman.addons.files import AddonFiles, open_addons
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.authority.root_store import load_or_create_root, root_path
 from pointsman.control.canary import Canary, canary_filters, open_canary
@@ -33,6 +35,7 @@ from pointsman.control.secrets import Secrets
 from pointsman.control.settings import Settings
 from pointsman.control.takeover import OnStep, Takeover, cannot_take_over
 from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.engine.rebuild import nobody
 from pointsman.server.connection_task import Services
 from pointsman.server.listener import Listeners, listen
 from pointsman.server.server import Server, mint_threads
@@ -73,6 +76,10 @@ async def assemble(
     """
     root = load_or_create_root(settings.ca_dir, key_protection())
     upstream_tls = UpstreamContexts(settings.upstream_ca)
+    addons = None
+    if hire is None:  # otherwise the workers have them
+        opening = open_addons(settings.addons, settings.addon_settings, lambda: upstream_tls(("http/1.1",)))
+        addons = await stack.enter_async_context(opening)
     flows = _flow_log(settings, stack, out)
     threads = stack.enter_context(mint_threads())
     if seat is None:
@@ -89,6 +96,7 @@ async def assemble(
         threads,
         flows.write,
         learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+        hooks=addons.host if addons else None,
     )
     registration = _registration(settings, system, listeners, stack)
     server: Server | Workforce
@@ -96,7 +104,7 @@ async def assemble(
     if hire is not None:
         server = hire(listeners, registration.again)
     else:
-        engine = _engine(settings, upstream_tls, learned)
+        engine = _engine(settings, upstream_tls, learned, addons)
         server = Server(system, engine, services, settings.limits, seat.first_flow_id if seat is not None else 1)
         if settings.takeover:
             canary = await _canary(settings, leaves, services, stack)
@@ -108,16 +116,18 @@ async def assemble(
     pause = Pause(registration)
     stack.callback(pause.close)
     takeover = Takeover(system, registration, pause, os.getpid(), drain=settings.drain, on_step=on_step)
+    keeping = [registration.keep, in_force.keep]
+    if addons is not None:
+        keeping.append(partial(addons.keep, over))
     if seat is not None:
-        keeping = (registration.keep, in_force.keep)
-        return Parts(listeners, server, registration, in_force, keeping, None, takeover, None)
+        return Parts(listeners, server, registration, in_force, tuple(keeping), None, takeover, None)
     drain = Drain(registration, server.counters, over)
     events = _kernel_log(settings, system, registration, drain, stack)
     operations = Operations(
         listeners.endpoints, registration, in_force, server.counters, flows, events, learned, pause, drain, time.time()
     )
-    everything = (registration.keep, in_force.keep, events.keep, drain.keep)
-    return Parts(listeners, server, registration, in_force, everything, operations, takeover, canary)
+    keeping += [events.keep, drain.keep]
+    return Parts(listeners, server, registration, in_force, tuple(keeping), operations, takeover, canary)
 
 
 def _upstreams(settings: Settings, system: System, upstream_tls: UpstreamContexts) -> Upstreams:
@@ -130,7 +140,9 @@ def _upstreams(settings: Settings, system: System, upstream_tls: UpstreamContext
     )
 
 
-def _engine(settings: Settings, upstream_tls: UpstreamContexts, learned: LearnedFile) -> EngineSettings:
+def _engine(
+    settings: Settings, upstream_tls: UpstreamContexts, learned: LearnedFile, addons: AddonFiles | None
+) -> EngineSettings:
     return EngineSettings(
         settings.policy,
         upstream_tls,
@@ -138,6 +150,7 @@ def _engine(settings: Settings, upstream_tls: UpstreamContexts, learned: Learned
         idle_timeout=settings.limits.idle_timeout,
         dial_timeout=settings.limits.dial_timeout,
         life_timeout=settings.limits.life_timeout,
+        hooks=(lambda: addons.host.wanted) if addons is not None else nobody,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from pointsman.errors import Exit, PointsmanError
+from pointsman.policy.decision import Action
 from pointsman.policy.load import parse_policy
 from pointsman.policy.rules import Policy
 
@@ -36,8 +38,18 @@ def default_policy_text() -> str:
     return resources.files("pointsman.policy").joinpath("default.toml").read_text(encoding="utf-8")
 
 
-def default_policy() -> Policy:
-    return parse_policy(default_policy_text().encode(), DEFAULT_SOURCE)
+def default_policy(*, intercepts: bool = False) -> Policy:
+    """`intercepts`: there are addons, so what it would inspect may be changed."""
+    policy = parse_policy(default_policy_text().encode(), DEFAULT_SOURCE)
+    return with_interception(policy) if intercepts else policy
+
+
+def with_interception(policy: Policy) -> Policy:
+    def changed(action: Action) -> Action:
+        return Action.INTERCEPT if action is Action.INSPECT else action
+
+    rules = tuple(replace(rule, action=changed(rule.action)) for rule in policy.rules)
+    return replace(policy, rules=rules, default=changed(policy.default))
 
 
 def load_policy_or_default(path: Path | None) -> Policy:

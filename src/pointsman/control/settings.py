@@ -37,6 +37,10 @@ class Settings:
     """Seconds that the relieved instances give to open connections."""
     state_dir: Path | None = None
     """Where the driver's events are kept; None: beside the root."""
+    addons: tuple[str, ...] = ()
+    """Files with addons, or `builtin:NAME`, in the order in which they are asked."""
+    addon_settings: tuple[str, ...] = ()
+    """`NAME=VALUE` for options that addons declare."""
     limits: Limits = field(default_factory=Limits)
     workers: int = 1
     """Processes that share the endpoint; with more than one, this process only looks after them."""

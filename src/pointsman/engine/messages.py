@@ -1,111 +1,28 @@
 """HTTP messages as something that may be changed: what an intercepted exchange consists of.
 
 The engine fills these in, whoever is consulted (addons) reads and changes them, and the engine sends what they say
-then.  It must not know who that is, nor how a message travels: the same values serve HTTP/1.1 and HTTP/2.
+then.  It must not know who that is, nor how a message travels: the same values serve HTTP/1.1 and HTTP/2.  The fields
+are what the engine goes by; properties and methods are conveniences for those who write addons, under the names that
+they know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from pointsman.engine.fields import Field, Headers
+from pointsman.engine.flow_facts import ClientFacts, ContextFacts, HelloFacts, ServerFacts, client_of, server_of
 from pointsman.engine.flow_record import Flow
+from pointsman.engine.message_body import Transform
+from pointsman.engine.request import Request
+from pointsman.engine.response import Response
 
-Field = tuple[bytes, bytes]
-Transform = Callable[[bytes], bytes | Iterable[bytes]]
-"""Given each piece of a streamed body as it comes, and b"" at its end; what it returns is sent instead."""
-
-
-class Headers:
-    """Header fields in their order, names as sent; looking one up does not mind letter case (RFC 9110 5)."""
-
-    __slots__ = ("fields",)
-
-    def __init__(self, fields: Iterable[Field] = ()) -> None:
-        self.fields: list[Field] = list(fields)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and any(True for _ in self._matching(name))
-
-    def __getitem__(self, name: str) -> str:
-        values = self.get_all(name)
-        if not values:
-            raise KeyError(name)
-        return ", ".join(values)
-
-    def __setitem__(self, name: str, value: str) -> None:
-        self.set_all(name, [value])
-
-    def __delitem__(self, name: str) -> None:
-        kept = [one for one in self.fields if one[0].lower() != _raw(name).lower()]
-        if len(kept) == len(self.fields):
-            raise KeyError(name)
-        self.fields[:] = kept
-
-    def __iter__(self) -> Iterator[str]:
-        """Each name once."""
-        seen = set()
-        for name, _ in self.fields:
-            if name.lower() not in seen:
-                seen.add(name.lower())
-                yield _text(name)
-
-    def __len__(self) -> int:
-        return len({name.lower() for name, _ in self.fields})
-
-    def get_all(self, name: str) -> list[str]:
-        return [_text(value) for value in self._matching(name)]
-
-    def set_all(self, name: str, values: Iterable[str]) -> None:
-        """In the place of the first one that was there."""
-        raw, wanted = _raw(name), [(_raw(name), _raw(value)) for value in values]
-        at = next((i for i, one in enumerate(self.fields) if one[0].lower() == raw.lower()), len(self.fields))
-        rest = [one for one in self.fields[at:] if one[0].lower() != raw.lower()]
-        self.fields[at:] = [*wanted, *rest]
-
-    def add(self, name: str, value: str) -> None:
-        self.fields.append((_raw(name), _raw(value)))
-
-    def _matching(self, name: str) -> Iterator[bytes]:
-        raw = _raw(name).lower()
-        return (value for key, value in self.fields if key.lower() == raw)
-
-
-@dataclass(slots=True)
-class Request:
-    method: str
-    scheme: str
-    """http or https."""
-    authority: str
-    """As in Host or :authority, with the port if it was there."""
-    path: str
-    """The request target with its query; `*` and absolute forms as sent."""
-    http_version: str
-    """HTTP/1.0, HTTP/1.1 or HTTP/2.0."""
-    headers: Headers
-    raw_content: bytes | None = b""
-    """The body as it travels (encoded); None while it is unknown or if it is streamed."""
-    trailers: Headers | None = None
-    timestamp_start: float = 0.0
-    """Seconds since 1970, UTC."""
-    timestamp_end: float | None = None
-    stream: bool | Transform = False
-    """Set in `requestheaders`: do not gather the body, pass it on as it comes."""
-
-
-@dataclass(slots=True)
-class Response:
-    status_code: int
-    reason: str
-    http_version: str
-    headers: Headers
-    raw_content: bytes | None = b""
-    trailers: Headers | None = None
-    timestamp_start: float = 0.0
-    timestamp_end: float | None = None
-    stream: bool | Transform = False
-    """Set in `responseheaders`."""
+__all__ = [
+    "ConnectionNotice", "Field", "Headers", "HttpFlow", "Request", "Response", "Subject", "TcpMessage", "Transform",
+    "WebSocketMessage",
+]  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -117,10 +34,45 @@ class WebSocketMessage:
     timestamp: float
     dropped: bool = False
 
+    @property
+    def text(self) -> str:
+        """Raises AttributeError for a binary message, as addons expect."""
+        if not self.is_text:
+            raise AttributeError("a binary message has no text")
+        return self.content.decode("utf-8", "surrogateescape")
 
-@dataclass(slots=True)
-class HttpFlow:
-    """One exchange, or one WebSocket."""
+    @text.setter
+    def text(self, value: str) -> None:
+        self.content = value.encode("utf-8", "surrogateescape")
+
+    def drop(self) -> None:
+        """Do not pass it on."""
+        self.dropped = True
+
+
+class _Killable:
+    """Methods only."""
+
+    killed: bool
+    extra: dict[str, Any]
+
+    def kill(self) -> None:
+        """Reset it; the peer sees no answer."""
+        self.killed = True
+
+    @property
+    def killable(self) -> bool:
+        return not self.killed
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Whatever addons want to keep with it."""
+        return self.extra
+
+
+@dataclass(eq=False, repr=False)
+class HttpFlow(_Killable):
+    """One exchange, or one WebSocket.  Addons may put attributes of their own on it."""
 
     number: int
     """Unique in this connection."""
@@ -138,10 +90,64 @@ class HttpFlow:
     """Of a WebSocket; the last one is what `websocket_message` is about.  Bounded by the engine."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Whoever is consulted keeps its own things here."""
+    comment: str = ""
+    marked: str = ""
+
+    type = "http"
+    live = True
+    intercepted = False
+    is_replay: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique in a run of the proxy."""
+        return f"{self.flow.id}-{self.number}"
+
+    @property
+    def app(self) -> str | None:
+        return self.flow.app
+
+    @property
+    def pid(self) -> int:
+        return self.flow.pid
+
+    @property
+    def timestamp_start(self) -> float:
+        return self.request.timestamp_start
+
+    @property
+    def timestamp_created(self) -> float:
+        return self.request.timestamp_start
+
+    @property
+    def client_conn(self) -> ClientFacts:
+        tls = self.request.scheme == "https"
+        return client_of(self.flow, tls=tls, sni=self.request.pretty_host)
+
+    @property
+    def server_conn(self) -> ServerFacts:
+        tls = self.request.scheme == "https"
+        return server_of(self.flow, tls=tls, sni=self.request.pretty_host)
+
+    def __repr__(self) -> str:
+        return f"HttpFlow({self.id}, {self.app}, {self.request!r}, {self.response!r})"
+
+    @property
+    def websocket(self) -> HttpFlow | None:
+        """Itself, which has `messages`, once it is a WebSocket."""
+        upgraded = self.response is not None and self.response.headers.get("upgrade", "").lower() == "websocket"
+        return self if self.messages or upgraded else None
+
+    def copy(self) -> HttpFlow:
+        """An independent one; the connection that it is of stays the same."""
+        return HttpFlow(
+            self.number, self.flow, self.decision, self.rule, self.request.copy(), deepcopy(self.response),
+            self.error, self.killed, deepcopy(self.messages), dict(self.extra), self.comment, self.marked,
+        )  # fmt: skip
 
 
-@dataclass(slots=True)
-class TcpMessage:
+@dataclass(slots=True, eq=False)
+class TcpMessage(_Killable):
     """A piece of an intercepted stream that is no HTTP."""
 
     flow: Flow
@@ -153,8 +159,29 @@ class TcpMessage:
     extra: dict[str, Any] = field(default_factory=dict)
     """The same for all pieces of one connection."""
 
+    @property
+    def id(self) -> str:
+        return f"{self.flow.id}-tcp"
 
-@dataclass(slots=True)
+    @property
+    def type(self) -> str:
+        return "tcp"
+
+    @property
+    def messages(self) -> list[TcpMessage]:
+        """The piece at hand, alone: earlier ones are gone, so that a stream of any length takes no memory."""
+        return [self]
+
+    @property
+    def client_conn(self) -> ClientFacts:
+        return client_of(self.flow, tls=False, sni=None)
+
+    @property
+    def server_conn(self) -> ServerFacts:
+        return server_of(self.flow, tls=False, sni=None)
+
+
+@dataclass(slots=True, eq=False)
 class ConnectionNotice:
     """`client_connected`, `client_disconnected`, `tls_clienthello`, `server_connected`."""
 
@@ -168,13 +195,41 @@ class ConnectionNotice:
     """Set in `tls_clienthello`: relay this connection, do not decrypt it."""
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def id(self) -> str:
+        return f"c{self.flow.id}"
+
+    @property
+    def ignore_connection(self) -> bool:
+        return self.ignore
+
+    @ignore_connection.setter
+    def ignore_connection(self, value: bool) -> None:
+        self.ignore = value
+
+    @property
+    def client_hello(self) -> HelloFacts:
+        return HelloFacts(self.host, [name.encode() for name in self.alpn])
+
+    @property
+    def client(self) -> ClientFacts:
+        return client_of(self.flow, tls=self.host is not None, sni=self.host)
+
+    @property
+    def server(self) -> ServerFacts:
+        return server_of(self.flow, tls=self.host is not None, sni=self.host)
+
+    @property
+    def context(self) -> ContextFacts:
+        return ContextFacts(self.client, self.server)
+
+    @property
+    def peername(self) -> None:
+        return None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.server.address
+
 
 Subject = HttpFlow | TcpMessage | ConnectionNotice
-
-
-def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")

@@ -48,6 +48,8 @@ class SessionSettings:
     placement: PlacementName | None = None
     run_options: tuple[str, ...] = ()
     """More for `pointsman run`, such as `--workers 2`."""
+    addons: tuple[str, ...] = ()
+    addon_settings: tuple[str, ...] = ()
 
 
 class LabProxy:
@@ -121,6 +123,10 @@ class Session:
             arguments += ["--policy", str(self._settings.policy)]
         for path in self._settings.upstream_ca:
             arguments += ["--upstream-ca", str(path)]
+        for addon in self._settings.addons:
+            arguments += ["--addon", addon]
+        for setting in self._settings.addon_settings:
+            arguments += ["--set", setting]
         process = await self.machine.spawn(
             # -P: the directory we happen to be in must not provide modules
             [sys.executable, "-P", "-m", "pointsman", "run", "--json", *arguments],

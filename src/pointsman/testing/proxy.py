@@ -58,6 +58,8 @@ async def running_proxy(
     *,
     limits: Limits | None = None,
     system: FakeSystem | None = None,
+    addons: tuple[str, ...] = (),
+    addon_settings: tuple[str, ...] = (),
 ) -> AsyncIterator[RunningProxy]:
     """It trusts the origins of `testing.authority`, and is stopped at the end if it still runs."""
     origin_root = directory / "origin-root.pem"
@@ -70,6 +72,8 @@ async def running_proxy(
         upstream_ca=(origin_root,),
         flow_file=directory / "flows.jsonl",
         print_flows=True,
+        addons=addons,
+        addon_settings=addon_settings,
         limits=limits or Limits(),
     )
     is_ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()

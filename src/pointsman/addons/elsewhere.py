@@ -1,0 +1,145 @@
+"""Send a request where an addon wants it instead of where the app's connection goes.
+
+The engine knows one origin for a connection, the one that the app dialled.  A request with another `server` gets a
+connection of its own from here, HTTP/1.1, verified as every upstream is, and the answer becomes the flow's response.
+Everything has a bound: time, head, body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import httptools
+
+from pointsman.engine.fields import Headers
+from pointsman.engine.messages import HttpFlow, Response
+
+TIMEOUT = 60.0  # seconds, for all of it
+BODY_LIMIT = 16 * 1024 * 1024  # bytes
+HEAD_LIMIT = 256 * 1024  # bytes of header fields
+CHUNK = 1 << 16  # bytes
+_HOP_BY_HOP = {
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"content-length",
+    b"expect", b"http2-settings",
+}  # fmt: skip
+ClientContext = Callable[[], ssl.SSLContext]
+
+
+class UnreachableError(Exception):
+    """The other server gave no whole answer."""
+
+
+async def send_elsewhere(flow: HttpFlow, client_context: ClientContext) -> None:
+    """Set `flow.response` to what `flow.request.server` answers, or to a 502 that says why there is none."""
+    assert flow.request.server is not None, "it goes where the app's connection goes"
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            flow.response = await _exchange(flow, client_context)
+    except (UnreachableError, OSError, EOFError, TimeoutError, httptools.HttpParserError) as error:
+        text = str(error) or type(error).__name__
+        host, port = flow.request.server
+        flow.response = Response.make(502, f"Pointsman: an addon sent this to {host}:{port}: {text}\n")
+
+
+async def _exchange(flow: HttpFlow, client_context: ClientContext) -> Response:
+    request = flow.request
+    assert request.server is not None
+    if request.raw_content is None:
+        raise UnreachableError("its body is streamed and cannot be sent to another server")
+    host, port = request.server
+    context = client_context() if request.scheme == "https" else None
+    reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=CHUNK)
+    try:
+        writer.write(_written(flow))
+        await writer.drain()
+        answer = _Answer(request.method == "HEAD")
+        while not answer.done and (data := await reader.read(CHUNK)):
+            answer.feed(data)
+        return answer.response()
+    finally:
+        writer.close()
+        with suppress(OSError, asyncio.TimeoutError):
+            await writer.wait_closed()
+
+
+def _written(flow: HttpFlow) -> bytes:
+    request = flow.request
+    body = request.raw_content or b""
+    fields = [one for one in request.headers.fields if one[0].lower() not in _HOP_BY_HOP]
+    if not any(name.lower() == b"host" for name, _ in fields):
+        fields.insert(0, (b"Host", request.authority.encode()))
+    if body or request.method in ("POST", "PUT", "PATCH"):
+        fields.append((b"Content-Length", b"%d" % len(body)))
+    fields.append((b"Connection", b"close"))
+    for name, value in fields:
+        if any(bad in name + value for bad in (b"\r", b"\n", b"\0")) or not name:
+            raise UnreachableError("a header field that cannot be written")
+    line = f"{request.method} {request.path}".encode("utf-8", "surrogateescape")
+    if any(bad in line for bad in (b"\r", b"\n")) or line.count(b" ") != 1:
+        raise UnreachableError("a request line that cannot be written")
+    return line + b" HTTP/1.1\r\n" + bytes(Headers(fields)) + b"\r\n" + body
+
+
+class _Answer:
+    """What `httptools` calls back."""
+
+    def __init__(self, is_head: bool) -> None:
+        self._is_head = is_head
+        self._parser = httptools.HttpResponseParser(self)
+        self._reason = ""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._body = bytearray()
+        self._has_head = False
+        self.done = False
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, UnreachableError):
+                raise error.__context__ from None
+            raise
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > HEAD_LIMIT:
+            raise UnreachableError(f"more than {HEAD_LIMIT} bytes of header fields")
+        if not self._has_head:  # else a trailer, which is not passed on
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._has_head = True
+        self.done = self._is_head
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > BODY_LIMIT:
+            raise UnreachableError(f"a body of more than {BODY_LIMIT} bytes")
+
+    def on_message_complete(self) -> None:
+        if 100 <= self._parser.get_status_code() < 200:  # an interim one: the answer is still to come
+            self._reason, self._fields, self._has_head = "", [], False
+            self._body.clear()
+        else:
+            self.done = True
+
+    def response(self) -> Response:
+        """Raises UnreachableError if there is no whole one.  A body without a length ends with the connection."""
+        framed = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._fields)
+        if not self._has_head or (framed and not self.done):
+            raise UnreachableError("the connection ended before the answer did")
+        headers = Headers(one for one in self._fields if one[0].lower() not in _HOP_BY_HOP)
+        body = b"" if self._is_head else bytes(self._body)
+        if not self._is_head:
+            headers["Content-Length"] = str(len(body))
+        now = time.time()
+        status = self._parser.get_status_code()
+        return Response(status, self._reason, "HTTP/1.1", headers, body, None, now, now)

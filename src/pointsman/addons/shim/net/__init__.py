@@ -1,0 +1,3 @@
+"""`mitmproxy.net`: where older scripts find Headers."""
+
+from __future__ import annotations

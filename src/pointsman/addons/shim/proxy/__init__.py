@@ -1,0 +1,3 @@
+"""`mitmproxy.proxy`: the few names that hooks are annotated with."""
+
+from __future__ import annotations

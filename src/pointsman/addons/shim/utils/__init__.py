@@ -1,0 +1,3 @@
+"""`mitmproxy.utils`: what examples use of it."""
+
+from __future__ import annotations

@@ -1,0 +1,189 @@
+"""Requests that an addon sends to another server: real servers on loopback, and what they may do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from pointsman.addons import elsewhere
+from pointsman.addons.elsewhere import send_elsewhere
+from pointsman.engine.messages import HttpFlow
+from pointsman.testing import authority
+
+from .world import http_flow, run, world, written
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answering(answer: bytes, asked: list[bytes] | None = None) -> Handler:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if asked is not None:
+            asked.append(head)
+            if b"Content-Length: 4" in head:
+                asked.append(await reader.readexactly(4))
+        writer.write(answer)
+        writer.close()
+
+    return handle
+
+
+@asynccontextmanager
+async def server(handler: Handler, *, tls: bool = False) -> AsyncIterator[int]:
+    context = authority.server_context("localhost") if tls else None
+    listening = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=context)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+async def sent(flow: HttpFlow, handler: Handler, *, tls: bool = False) -> tuple[int, bytes | None]:
+    async with server(handler, tls=tls) as port:
+        flow.request.url = f"http{'s' if tls else ''}://localhost:{port}{flow.request.path}"
+        await send_elsewhere(flow, authority.client_context)
+    assert flow.response is not None
+    return flow.response.status_code, flow.response.content
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_the_request_goes_there_and_the_answer_comes_back(tls: bool) -> None:
+    async def scenario() -> None:
+        asked: list[bytes] = []
+        flow = http_flow(
+            method="POST", body=b"data", headers={"X-A": "1", "Connection": "keep-alive", "TE": "trailers"}
+        )
+        answer = (
+            b"HTTP/1.1 100 Continue\r\n\r\n"
+            b"HTTP/1.1 201 Made\r\nTransfer-Encoding: chunked\r\nX-B: 2\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
+        )
+        assert await sent(flow, answering(answer, asked), tls=tls) == (201, b"abc")
+        assert asked[0].startswith(b"POST /path?a=1 HTTP/1.1\r\nHost: localhost:") and asked[1] == b"data"
+        assert b"X-A: 1\r\n" in asked[0] and b"TE" not in asked[0] and b"keep-alive" not in asked[0]
+        assert flow.response is not None and flow.response.headers["x-b"] == "2"
+        assert flow.response.headers["content-length"] == "3" and "transfer-encoding" not in flow.response.headers
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "ended before"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "ended before"),
+        (b"no HTTP at all\r\n\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000 + b"\r\n\r\n", ""),
+    ],
+    ids=["nothing", "half", "no HTTP", "endless head"],
+)
+def test_no_whole_answer_is_a_502_that_says_why(answer: bytes, why: str) -> None:
+    async def scenario() -> None:
+        status, body = await sent(http_flow(), answering(answer))
+        assert status == 502 and body is not None and b"Pointsman: an addon sent this to localhost:" in body
+        assert why.encode() in body
+
+    run(scenario())
+
+
+def test_bodies_and_time_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "BODY_LIMIT", 1000)
+    monkeypatch.setattr(elsewhere, "TIMEOUT", 0.2)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def scenario() -> None:
+        status, body = await sent(http_flow(), answering(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2000)))
+        assert status == 502 and body is not None and b"more than 1000 bytes" in body
+        assert (await sent(http_flow(), silent))[0] == 502
+
+    run(scenario())
+
+
+def test_an_answer_to_head_or_without_a_length_is_whole() -> None:
+    async def scenario() -> None:
+        assert await sent(http_flow(method="HEAD"), answering(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")) == (
+            200,
+            b"",
+        )
+        assert await sent(http_flow(), answering(b"HTTP/1.0 200 OK\r\n\r\nto the end")) == (200, b"to the end")
+
+    run(scenario())
+
+
+def test_a_certificate_that_is_not_for_that_host_is_refused() -> None:
+    async def scenario() -> None:
+        async with server(answering(b"HTTP/1.1 200 OK\r\n\r\n"), tls=True) as port:
+            flow = http_flow()
+            flow.request.url = f"https://127.0.0.1:{port}/"
+            await send_elsewhere(flow, authority.client_context)
+        assert flow.response is not None and flow.response.status_code == 502
+        assert b"certificate" in (flow.response.content or b"")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("name", ["X-A\r\nX-B", "", "X\0"])
+def test_what_would_be_two_requests_is_not_written(name: str) -> None:
+    async def scenario() -> None:
+        asked: list[bytes] = []
+        flow = http_flow()
+        flow.request.headers.add(name, "1")
+        assert (await sent(flow, answering(b"HTTP/1.1 200 OK\r\n\r\n", asked)))[0] == 502
+        assert asked == []
+        flow = http_flow()
+        flow.request.path = "/a HTTP/1.1\r\nX: y"
+        assert (await sent(flow, answering(b"HTTP/1.1 200 OK\r\n\r\n", asked)))[0] == 502
+        assert asked == []
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("hook", ["request", "requestheaders"])
+def test_a_hook_that_sets_the_host_sends_the_request_there(tmp_path: Path, hook: str) -> None:
+    async def scenario() -> None:
+        async with server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere")) as port:
+            script = written(
+                tmp_path / "a.py",
+                f"def {hook}(flow):\n    if flow.request.pretty_host == 'example.com':\n"
+                f"        flow.request.scheme = 'http'\n"
+                f"        flow.request.host = 'localhost'\n        flow.request.port = {port}\n",
+            )
+            async with world(script) as here:
+                for _ in range(20):  # in a thread at first, on the loop in the end
+                    flow = http_flow()
+                    await here.ask(hook, flow)
+                    assert flow.response is not None and flow.response.content == b"there"
+
+    run(scenario())
+
+
+def test_a_flow_is_asked_again_and_its_answer_reaches_the_hooks(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        asked: list[bytes] = []
+        async with server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", asked)) as port:
+            script = written(
+                tmp_path / "a.py",
+                "from mitmproxy import ctx\nanswers = []\n"
+                "def request(flow):\n"
+                "    if flow.is_replay == 'request':\n        return\n"
+                "    flow = flow.copy()\n"
+                "    if 'view' in ctx.master.addons:\n"
+                "        ctx.master.commands.call('view.flows.duplicate', [flow])\n"
+                "    flow.request.path = '/changed'\n"
+                "    ctx.master.commands.call('replay.client', [flow])\n"
+                "def response(flow): answers.append((flow.is_replay, flow.response.content))\n",
+            )
+            async with world(script) as here:
+                flow = http_flow(f"http://localhost:{port}/")
+                await here.ask("request", flow)
+                assert flow.response is None and flow.request.path == "/"
+                while not here.files.module(0).answers:
+                    await asyncio.sleep(0.01)
+                assert here.files.module(0).answers == [("request", b"x")]
+        assert asked[0].startswith(b"GET /changed HTTP/1.1\r\n")
+
+    run(scenario())
