@@ -79,7 +79,7 @@ def lab(
     # Read here too, so that a bad file is reported before anything is started.
     rules = load_policy(policy) if policy else default_policy()
     network = Network.parse(maps=maps, names=names)
-    settings = SessionSettings(network, policy, upstream_ca, placement, addons, addon_settings)
+    settings = SessionSettings(network, policy, upstream_ca, placement, addons=addons, addon_settings=addon_settings)
     sys.exit(asyncio.run(run_lab(settings, rules, command, flows)))
 
 

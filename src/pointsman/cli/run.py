@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout, suppress
+from contextlib import closing, nullcontext, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -141,7 +141,7 @@ def run(
     if addons:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     proxy = run_proxy(settings, system, on_ready, out=out, on_step=on_step, hire=hire if workers > 1 else None)
-    with prints, asyncio.Runner(loop_factory=factory) as runner:
+    with closing(system), prints, asyncio.Runner(loop_factory=factory) as runner:
         runner.run(proxy)
     for one in hired:
         one.check()

@@ -80,3 +80,6 @@ class StandBySystem:
 
     def image_path(self, app_id: bytes) -> str:
         return self._system.image_path(app_id)
+
+    def close(self) -> None:
+        self._system.close()

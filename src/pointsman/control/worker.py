@@ -100,7 +100,10 @@ async def _run(channel: Connection, order: Order, sending: threading.Lock) -> No
         while not proxy.done():
             await asyncio.wait({proxy}, timeout=COUNTERS_EVERY)
             _tell(channel, sending, replace(ready.counters))
-    await proxy  # raises what it could not start for
+    try:
+        await proxy  # raises what it could not start for
+    finally:
+        system.close()
 
 
 def _tell(channel: Connection, sending: threading.Lock, message: object) -> None:

@@ -151,3 +151,6 @@ class System(Protocol):
 
     def image_path(self, app_id: bytes) -> str:
         """The path people know for an app id (with or without NUL): the inverse of `app_id`, but for letter case."""
+
+    def close(self) -> None:
+        """What this object itself holds open; drivers and filter engines are closed by whoever opened them."""

@@ -132,6 +132,9 @@ class NetfilterSystem:
     def image_path(self, app_id: bytes) -> str:
         return app_id.decode("utf-16-le", "replace").rstrip("\0")
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def _is_mapped(address: str) -> bool:
     return IPv6Address(address.partition("%")[0]).ipv4_mapped is not None

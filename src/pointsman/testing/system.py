@@ -215,6 +215,9 @@ class FakeSystem:
     def image_path(self, app_id: bytes) -> str:
         return app_id.decode("utf-16-le", "replace").rstrip("\0")
 
+    def close(self) -> None:
+        self.closed = True
+
 
 class StatusDriver:
     """A driver that answers questions about itself as a test says, and has seen the events that a test puts there."""

@@ -31,3 +31,6 @@ class WindowsSystem:
 
     def image_path(self, app_id: bytes) -> str:
         return windows_app_id.image_path(app_id)
+
+    def close(self) -> None:
+        """Nothing is open."""
