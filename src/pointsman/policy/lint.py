@@ -62,7 +62,7 @@ def _of_upstreams(policy: Policy) -> Iterator[Finding]:
 
 
 def _of_rule(rule: Rule) -> list[tuple[str, str]]:
-    return [*_of_udp(rule), *_of_addresses(rule), *_of_what_is_missing(rule)]
+    return [*_of_udp(rule), *_of_addresses(rule), *_of_requests(rule)]
 
 
 def _of_udp(rule: Rule) -> Iterator[tuple[str, str]]:
@@ -86,11 +86,10 @@ def _of_addresses(rule: Rule) -> Iterator[tuple[str, str]]:
         yield "long", f"{text} all TCP connections that reach it go to the proxy, and it does not apply to UDP"
 
 
-def _of_what_is_missing(rule: Rule) -> Iterator[tuple[str, str]]:
-    if rule.action is Action.INTERCEPT:
-        yield "intercept", "intercepts: nothing can change traffic yet, so it does the same as inspect"
-    if rule.method or rule.path:
-        yield "http", "asks for method or path: they are seen in clear HTTP alone, of the first request of a connection"
+def _of_requests(rule: Rule) -> Iterator[tuple[str, str]]:
+    if (rule.method or rule.path) and not (rule.action.decrypts or rule.action is Action.BLOCK):
+        text = f'has action "{rule.action.value}" for a method or path, which is known when the connection is open: '
+        yield "http", text + "such a request is passed on unchanged, unless it is the first of a connection in clear"
 
 
 def _never_redirected(networks: NetworkSet) -> Reason | None:
