@@ -107,3 +107,31 @@ FwpmFilterDeleteById0(HANDLE engine, UINT64 id)
 {
     return call(engine, SIM_IOCTL_FILTER_DELETE, &id, sizeof(id), NULL);
 }
+
+NTSTATUS
+FwpmFilterDeleteByKey0(HANDLE engine, const GUID* key)
+{
+    return call(engine, SIM_IOCTL_FILTER_DELETE_KEY, key, sizeof(*key), NULL);
+}
+
+NTSTATUS
+FwpmProviderDeleteByKey0(HANDLE engine, const GUID* key)
+{
+    return call(engine, SIM_IOCTL_PROVIDER_DELETE_KEY, key, sizeof(*key), NULL);
+}
+
+NTSTATUS
+FwpmSubLayerDeleteByKey0(HANDLE engine, const GUID* key)
+{
+    return call(engine, SIM_IOCTL_SUBLAYER_DELETE_KEY, key, sizeof(*key), NULL);
+}
+
+// Says whether it is there, which is all that an uninstaller asks; a filter itself does not cross the device.
+NTSTATUS
+FwpmFilterGetByKey0(HANDLE engine, const GUID* key, FWPM_FILTER0** object)
+{
+    NTSTATUS error = call(engine, SIM_IOCTL_FILTER_FIND_KEY, key, sizeof(*key), NULL);
+
+    *object = NULL;
+    return error != 0 ? error : 120; // ERROR_CALL_NOT_IMPLEMENTED
+}

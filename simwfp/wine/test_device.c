@@ -97,6 +97,40 @@ filter_delete(const void* in, uint32_t in_size, void* out, PFILE_OBJECT file, ui
     return reply(out, written, sim_user_filter_delete(file->FsContext, *(const uint64_t*)in), 0);
 }
 
+static NTSTATUS
+filter_delete_key(const void* in, uint32_t in_size, void* out, PFILE_OBJECT file, uint32_t* written)
+{
+    (void)in_size;
+    return reply(out, written, sim_user_filter_delete_by_key(file->FsContext, in), 0);
+}
+
+static NTSTATUS
+provider_delete_key(const void* in, uint32_t in_size, void* out, PFILE_OBJECT file, uint32_t* written)
+{
+    (void)in_size;
+    return reply(out, written, sim_user_provider_delete_by_key(file->FsContext, in), 0);
+}
+
+static NTSTATUS
+sublayer_delete_key(const void* in, uint32_t in_size, void* out, PFILE_OBJECT file, uint32_t* written)
+{
+    (void)in_size;
+    return reply(out, written, sim_user_sublayer_delete_by_key(file->FsContext, in), 0);
+}
+
+static NTSTATUS
+filter_find_key(const void* in, uint32_t in_size, void* out, PFILE_OBJECT file, uint32_t* written)
+{
+    FWPM_FILTER0* found = NULL;
+    NTSTATUS status = FwpmFilterGetByKey0(file->FsContext, in, &found);
+
+    (void)in_size;
+    if (found != NULL) {
+        FwpmFreeMemory0((void**)&found);
+    }
+    return reply(out, written, sim_user_error(status), 0);
+}
+
 // ---- connections ----
 
 static NTSTATUS
@@ -186,6 +220,10 @@ static const sim_ioctl_entry sim_ioctls[] = {
     {SIM_IOCTL_ABORT, 0, sizeof(sim_reply), abort_transaction},
     {SIM_IOCTL_FILTER_ADD, sizeof(FWPM_FILTER0), sizeof(sim_reply), filter_add},
     {SIM_IOCTL_FILTER_DELETE, 8, sizeof(sim_reply), filter_delete},
+    {SIM_IOCTL_FILTER_DELETE_KEY, sizeof(GUID), sizeof(sim_reply), filter_delete_key},
+    {SIM_IOCTL_PROVIDER_DELETE_KEY, sizeof(GUID), sizeof(sim_reply), provider_delete_key},
+    {SIM_IOCTL_SUBLAYER_DELETE_KEY, sizeof(GUID), sizeof(sim_reply), sublayer_delete_key},
+    {SIM_IOCTL_FILTER_FIND_KEY, sizeof(GUID), sizeof(sim_reply), filter_find_key},
     {SIM_IOCTL_CONNECT, sizeof(sim_dial), sizeof(sim_dialled), dial},
     {SIM_IOCTL_FLOW_CLOSE, 8, 0, flow_close},
     {SIM_IOCTL_BOOKS, 0, sizeof(sim_books), read_books},

@@ -14,6 +14,11 @@
 #define SIM_IOCTL_ABORT SIM_CTL_CODE(0x903u)         // out: sim_reply
 #define SIM_IOCTL_FILTER_ADD SIM_CTL_CODE(0x904u)    // in: a flat filter (filter_parts.h); out: sim_reply with the id
 #define SIM_IOCTL_FILTER_DELETE SIM_CTL_CODE(0x905u) // in: uint64_t id; out: sim_reply
+// in: GUID; out: sim_reply
+#define SIM_IOCTL_FILTER_DELETE_KEY SIM_CTL_CODE(0x906u)
+#define SIM_IOCTL_PROVIDER_DELETE_KEY SIM_CTL_CODE(0x907u)
+#define SIM_IOCTL_SUBLAYER_DELETE_KEY SIM_CTL_CODE(0x908u)
+#define SIM_IOCTL_FILTER_FIND_KEY SIM_CTL_CODE(0x909u)
 #define SIM_IOCTL_CONNECT SIM_CTL_CODE(0x910u)       // in: sim_dial and the app id; out: sim_dialled
 #define SIM_IOCTL_FLOW_CLOSE SIM_CTL_CODE(0x911u)    // in: uint64_t flow
 #define SIM_IOCTL_BOOKS SIM_CTL_CODE(0x912u)         // out: sim_books

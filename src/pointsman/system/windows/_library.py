@@ -19,6 +19,7 @@ DWORD = ctypes.c_uint32
 HANDLE = ctypes.c_void_p
 WIDE = ctypes.c_wchar_p
 POINTER = ctypes.c_void_p
+ERROR_PROC_NOT_FOUND = 127
 INVALID_HANDLE_VALUE = ctypes.c_void_p(-1).value
 
 
@@ -70,7 +71,11 @@ class Function:
         return self._bound(*arguments)
 
     def _bind(self) -> Callable[..., Any]:
-        function = getattr(_load(self.library), self.name)
+        library = _load(self.library)
+        try:
+            function = getattr(library, self.name)
+        except AttributeError as error:  # an older Windows, or a stand-in
+            raise Win32Error(self.name, ERROR_PROC_NOT_FOUND) from error
         function.argtypes = self.arguments
         function.restype = self.result
         if self.check is not None:
