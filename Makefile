@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-wine lint lib driver wheels bench bench-driver bench-simwfp fuzz clean
+.PHONY: help demo test test-wine lint lib driver wheels bench bench-driver bench-simwfp soak fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 15
@@ -47,6 +47,9 @@ bench-driver: $(STAMP) ## instructions of the driver itself per decision (needs 
 
 bench-simwfp: $(STAMP) ## how the simulator's classify and commit grow with the number of filters
 	@$(BIN)/python tools/native.py bench
+
+soak: lib ## mixed load for SOAK seconds (600; the long form is 3600): does the proxy keep what it should have let go?
+	@$(BIN)/python bench/soak/soak.py $(or $(SOAK),600)
 
 SECONDS ?= 60
 fuzz: $(STAMP) ## libFuzzer on the driver, SECONDS=60 (needs clang, libclang-rt-dev)
