@@ -6,6 +6,7 @@ import asyncio
 import socket
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -139,6 +140,32 @@ def test_a_reset_travels_on_as_a_reset(run: Run, tmp_path: Path) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             writer.transport.abort()
             assert await lost == "reset"
+            await proxy.stop()
+            (record,) = proxy.records()
+            assert record.error is not None and "ECONNRESET" in record.error
+
+    run(scenario())
+
+
+def test_a_reset_that_comes_along_with_data_is_noticed(run: Run, tmp_path: Path) -> None:
+    """libuv tells of an error once and then watches the socket no more, also when there was data to read first."""
+
+    async def scenario() -> None:
+        dialled = asyncio.Event()
+
+        async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            dialled.set()
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(wait, "127.0.0.1", 0)
+        async with server, running_proxy(tmp_path, 'default = "relay"') as proxy:
+            proxy.redirect_to(server.sockets[0].getsockname()[1])
+            with socket.create_connection(proxy.address) as app:  # all of it before the loop turns
+                app.send(b"x")
+                app.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            await dialled.wait()
             await proxy.stop()
             (record,) = proxy.records()
             assert record.error is not None and "ECONNRESET" in record.error

@@ -68,7 +68,7 @@ class ReadyStream:
 
     __slots__ = (
         "_closing", "_congested", "_end_wanted", "_fd", "_loop", "_over", "_owner", "_queue", "_reading",
-        "_side", "_socket", "_their_end", "queued",
+        "_side", "_socket", "_tells_errors_once", "_their_end", "queued",
     )  # fmt: skip
 
     def __init__(self, connection: socket.socket, side: Side, owner: Owner) -> None:
@@ -78,6 +78,7 @@ class ReadyStream:
         self._side = side
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._tells_errors_once = type(self._loop).__module__.startswith("uvloop")
         self._queue: list[bytes] = []  # a deque takes 700 bytes when empty, and there are two for each connection
         self.queued = 0
         self._reading = False
@@ -149,10 +150,18 @@ class ReadyStream:
             return
         if size:
             self._owner.received(self._side, bytes(_view[:size]))
+            if self._tells_errors_once and not self._over:
+                self._look_for_an_error()
         else:
             self.pause()
             self._their_end = True
             self._owner.ended(self._side)
+
+    def _look_for_an_error(self) -> None:
+        """libuv stops to watch a socket that has an error (uv__poll_io), also when that came along with data."""
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self._finish(OSError(error, os.strerror(error)))
 
     def _writable(self) -> None:
         try:
