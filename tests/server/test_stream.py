@@ -162,10 +162,10 @@ def test_a_reset_that_comes_along_with_data_is_noticed(run: Run, tmp_path: Path)
         server = await asyncio.start_server(wait, "127.0.0.1", 0)
         async with server, running_proxy(tmp_path, 'default = "relay"') as proxy:
             proxy.redirect_to(server.sockets[0].getsockname()[1])
-            with socket.create_connection(proxy.address) as app:  # all of it before the loop turns
-                app.send(b"x")
+            with socket.create_connection(proxy.address) as app:
+                await dialled.wait()
+                app.send(b"x")  # this and the reset before the loop turns
                 app.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            await dialled.wait()
             await proxy.stop()
             (record,) = proxy.records()
             assert record.error is not None and "ECONNRESET" in record.error
