@@ -16,7 +16,7 @@ from pointsman.addons.listener import Limits
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.messages import Headers, HttpFlow, Request, Response, Subject
 
-PATIENCE = 20.0  # seconds until a test that hangs fails
+PATIENCE = 60.0  # seconds until a test that hangs fails
 APP = "/usr/bin/curl"
 
 
