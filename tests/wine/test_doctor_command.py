@@ -120,3 +120,22 @@ def uninstalled(machine: Machine) -> Any:
     result = machine.command("uninstall", "--yes", "--json")
     assert result.returncode == 0, result.stderr + result.stdout
     return json.loads(result.stdout)
+
+
+def test_windows_own_rules_judge_a_fresh_certificate_of_ours(machine: Machine, tmp_path: Path) -> None:
+    directory = windows_path(tmp_path / "ca")
+
+    def judged() -> dict[str, str]:
+        checks = examined(machine, "--no-canary", "--ca", directory, status=Exit.FAILED)
+        assert outcomes(checks, "S7", "S8", "L2", "W5", "W6", "W9") == ["skipped"] * 6  # Wine has neither logs nor WFP
+        return checks["T3"]
+
+    assert judged()["outcome"] == "skipped"
+    assert machine.command("ca", "create", "--ca", directory).returncode == 0
+    before = judged()
+    assert (before["outcome"], before["do"]) == ("warn", "pointsman ca install"), before
+    assert machine.command("ca", "install", "--ca", directory).returncode == 0
+    try:
+        assert judged()["outcome"] == "ok"
+    finally:
+        machine.command("ca", "uninstall", "--ca", directory)
