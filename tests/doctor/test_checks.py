@@ -290,6 +290,8 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("W9", WARN, lambda p: setattr(wfp_of(p), "net_events", False)),
     ("W9", SKIPPED, no_wfp),
     ("T3", WARN, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(CERT_E_UNTRUSTEDROOT, 0x20))),
+    ("T3", WARN, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(0x800B_010A, 0x10000))),
+    ("T3", FAIL, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(CERT_E_UNTRUSTEDROOT, 0x400_0020))),
     ("T3", FAIL, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(0x800B_0101, 1))),
     ("T3", SKIPPED, lambda p: setattr(p.host, "chain_verdict", OSError(5, "denied"))),
     ("T3", SKIPPED, leave_no_root),

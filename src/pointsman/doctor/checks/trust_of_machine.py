@@ -17,7 +17,8 @@ from pointsman.errors import PointsmanError
 from pointsman.system.key_protection import key_protection
 
 NAME = "pointsman-doctor.example"
-UNTRUSTED_ROOT = 0x800B_0109  # CERT_E_UNTRUSTEDROOT
+UNTRUSTED_ROOT, CHAINING = 0x800B_0109, 0x800B_010A  # CERT_E_*
+NO_ROOT = 0x1_0020  # CERT_TRUST_IS_PARTIAL_CHAIN, CERT_TRUST_IS_UNTRUSTED_ROOT: what a root that is not there gives
 BITS = {
     0x1: "a certificate is outside its dates (clock? N3)",
     0x4: "revoked",
@@ -46,7 +47,7 @@ def look(scene: Scene) -> Finding:
         return ok("a fresh certificate of ours is accepted by this machine")
     reasons = [text for bit, text in BITS.items() if verdict.status & bit]
     seen = f"error 0x{verdict.error:08X}, status 0x{verdict.status:X}: {'; '.join(reasons) or 'no reason that we know'}"
-    if verdict.error == UNTRUSTED_ROOT:
+    if verdict.error in (0, UNTRUSTED_ROOT, CHAINING) and not verdict.status & ~NO_ROOT:
         return warn(
             seen, "apps refuse inspected connections; after the first refusal they are relayed", "pointsman ca install"
         )
