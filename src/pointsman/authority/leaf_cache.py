@@ -47,7 +47,7 @@ class LeafCache:
         self._key_pem = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        self._ready: OrderedDict[Key, tuple[datetime, ssl.SSLContext]] = OrderedDict()
+        self._ready: OrderedDict[Key, tuple[datetime, datetime, ssl.SSLContext]] = OrderedDict()
         self._lock = Lock()
         self.issued = 0
 
@@ -68,7 +68,8 @@ class LeafCache:
                 return found
             certificate = issue_leaf(self._root, names, self._key.public_key(), now=self._now(), serial=self._serial())
             context = self._context(certificate, alpn)
-            self._ready[names, alpn] = (certificate.not_valid_after_utc - RENEW_BEFORE_END, context)
+            valid = (certificate.not_valid_before_utc, certificate.not_valid_after_utc - RENEW_BEFORE_END)
+            self._ready[names, alpn] = (*valid, context)
             self.issued += 1
             while len(self._ready) > self._capacity:
                 self._ready.popitem(last=False)
@@ -78,8 +79,8 @@ class LeafCache:
         found = self._ready.get(key)
         if found is None:
             return None
-        good_until, context = found
-        if self._now() >= good_until:
+        good_from, good_until, context = found
+        if not good_from <= self._now() < good_until:  # the clock may also have been set back
             del self._ready[key]
             return None
         self._ready.move_to_end(key)
