@@ -55,7 +55,21 @@ def doctor(report: Path | None, canary: bool, programs: bool, ca_dir: Path | Non
 
 def summary(results: list[Result]) -> str:
     counts = {outcome: sum(result.finding.outcome is outcome for result in results) for outcome in Outcome}
-    return "\n" + ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    return f"\n{counted}\n{conclusion(results)}"
+
+
+def conclusion(results: list[Result]) -> str:
+    """What it comes to, for traffic.  Causes stand before their effects, so the first failure is where to begin."""
+    failed = next((result for result in results if result.finding.outcome is Outcome.FAIL), None)
+    if failed is not None:
+        return f"begin with {failed.check.id} ({failed.check.title}): {failed.finding.effect}"
+    flown = [one for one in results if one.check in CANARIES[:2]]
+    if any(one.finding.outcome is Outcome.WARN for one in flown):
+        return "a canary was not intercepted: nothing is broken, but not everything goes through the proxy"
+    if any(one.finding.outcome is Outcome.OK for one in flown):
+        return "interception works: connections of another process were seen and handled as the policy says"
+    return "nothing failed, but no canary was sent: whether connections are intercepted was not tried"
 
 
 def _open_driver() -> Driver:
