@@ -121,4 +121,5 @@ def test_a_service_is_not_run_from_a_folder_that_others_can_write(machine: Machi
 
     assert refused.returncode == Exit.BAD_FILE
     assert "PM219" in refused.stderr and "can be written by S-1-5-21-" in refused.stderr
-    assert machine.operator.call("query", "PointsmanProxy") is None
+    assert "nothing was changed" in refused.stderr
+    assert not (folders / "Program Files/Pointsman/service").exists()
