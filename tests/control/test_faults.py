@@ -14,6 +14,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -220,6 +221,18 @@ def test_what_was_learned_ends_by_a_clock_that_jumps_either_way() -> None:
     assert learned().find("/a", "a.example", NOW + LIFETIME / 2) is not None
     assert learned().find("/a", "a.example", NOW + LIFETIME) is None
     assert learned().find("/a", "a.example", NOW - 365 * 24 * 3600) is None  # else it would hold for a year and more
+
+
+def test_a_leaf_needs_no_room_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    LeafCache(authority.root(), now=lambda: datetime.now(UTC)).get(("a.example",), None)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-200), timedelta(days=200)])
