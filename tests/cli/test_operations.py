@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pointsman.cli.doctor import summary
 from pointsman.cli.main import cli
+from pointsman.doctor.checks import CANARIES, bfe
+from pointsman.doctor.examination import Check
+from pointsman.doctor.examination import Result as Result_
+from pointsman.doctor.finding import Finding, Outcome
 from pointsman.errors import Exit, PointsmanError
 from pointsman.system.services import DriverService
 from pointsman.testing.host import FakeHost
@@ -86,3 +91,21 @@ def test_a_policy_with_an_error_is_refused_at_the_installation(host: FakeHost, t
 
     assert isinstance(result.exception, PointsmanError) and result.exception.status == Exit.POLICY
     assert not host.service_manager.entries
+
+
+def found(outcome: Outcome, check: Check, effect: str = "") -> Result_:
+    return Result_(check, Finding(outcome, "seen", effect, "do"))
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ([found(Outcome.OK, CANARIES[0]), found(Outcome.SKIPPED, CANARIES[1])], "interception works"),
+        ([found(Outcome.WARN, CANARIES[0]), found(Outcome.OK, CANARIES[1])], "a canary was not intercepted"),
+        ([found(Outcome.OK, CANARIES[2])], "no canary was sent"),
+        ([found(Outcome.FAIL, bfe.CHECK, "direct"), found(Outcome.FAIL, CANARIES[0], "x")],
+         "begin with W1 (Base Filtering Engine): direct"),
+    ],
+)  # fmt: skip
+def test_doctor_ends_with_what_it_comes_to_for_traffic(results: list[Result_], said: str) -> None:
+    assert said in summary(results).splitlines()[-1]

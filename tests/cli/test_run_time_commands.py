@@ -12,10 +12,13 @@ from typing import Any
 
 import click
 import pytest
+from msgspec.structs import replace
 
 from pointsman.cli.pause import parse_time
+from pointsman.control.flow_log import json_line
 from pointsman.errors import Exit
 from pointsman.lab.check import examine
+from tests.control.test_flow_log import RECORD
 from tests.fetch import FETCH
 
 from .conftest import Origin
@@ -77,6 +80,64 @@ def test_a_pause_makes_traffic_direct_and_visible_and_a_resume_ends_it(origin: O
     assert {"registered", "process_started", "flow"} <= set(kinds)
     assert len(last[1].splitlines()) == 2
     assert (learned[:2], removed[:2]) == ((0, ""), (0, "0 forgotten\n"))
+
+
+@in_the_lab
+def test_flows_of_a_running_proxy_are_shown_and_sifted(origin: Origin, tmp_path: Path) -> None:
+    told = session(
+        origin,
+        "run(*fetch); run(*fetch)\n"
+        "pointsman('flows', '--json'); pointsman('flows', '--last', '1'); pointsman('flows', '--host', 'no.example')\n"
+        "pointsman('flows', '--app', 'nobody'); pointsman('flows', '--host', 'example', '--json')",
+    )
+    every, last, other, nobody, below = (one[1].splitlines() for one in told[2:])
+
+    assert [json.loads(line)["host"] for line in every] == ["www.example"] * 2
+    assert len(last) == 1 and "www.example" in last[0] and "inspect" in last[0]
+    assert other == nobody == []
+    assert below == every
+
+
+@in_the_lab
+def test_why_says_that_a_running_proxy_is_paused(origin: Origin) -> None:
+    told = session(
+        origin, "pointsman('why', 'curl', '203.0.113.10'); pointsman('pause', '10m')\n"
+        "pointsman('why', 'curl', '203.0.113.10'); pointsman('why', 'curl', '203.0.113.10', '--json')",
+    )  # fmt: skip
+    before, _, paused, programs = told
+
+    assert "paused" not in before[1] + before[2]
+    assert "paused for another" in paused[2] and paused[1] == before[1]
+    assert "paused" not in programs[1] and "paused" in programs[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [(["flows"], Exit.DRIVER_MISSING, "PM701"), (["flows", "--file", "/nowhere"], Exit.BAD_FILE, "PM464")],
+)
+def test_flows_of_nobody_are_an_error_for_people(arguments: list[str], status: int, code: str) -> None:
+    done = subprocess.run([*POINTSMAN, *arguments], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (status, "")
+    assert code in done.stderr
+
+
+def test_a_flow_file_is_shown_and_followed(tmp_path: Path) -> None:
+    path = tmp_path / "flows"
+    path.write_bytes(json_line(RECORD))
+    following = subprocess.Popen(
+        [*POINTSMAN, "flows", "--file", str(path), "--follow", "--json"], stdout=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+    try:
+        assert json.loads(following.stdout.readline())["flow"] == 1
+        with path.open("ab") as file:
+            file.write(json_line(replace(RECORD, flow=2)))
+        assert json.loads(following.stdout.readline())["flow"] == 2
+    finally:
+        following.kill()
+        following.wait()
+        following.stdout.close()
 
 
 @in_the_lab

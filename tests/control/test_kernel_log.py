@@ -63,7 +63,7 @@ def test_what_the_driver_tells_is_kept_with_process_starts(tmp_path: Path) -> No
     assert (kept.written, kept.lost) == (40, 0)
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
     assert records[0].reason == "redirected to the proxy" and records[0].address == "203.0.113.7"
-    assert line_of(records[1]).endswith("started   /usr/bin/curl[4711] by 1")
+    assert line_of(records[1]).endswith("started   /usr/bin/curl[4711] by process 1")
     assert line_of(records[0]).endswith("redirect  curl[4711] 203.0.113.7:443  redirected to the proxy")
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
+from pointsman.authority.issue import Root
 from pointsman.authority.root_store import load_or_create_root
 from pointsman.doctor.canary import Canary
-from pointsman.doctor.checks import CHECKS
+from pointsman.doctor.checks import CHECKS, PROGRAMS
 from pointsman.doctor.examination import Result, examine
 from pointsman.doctor.finding import Outcome
 from pointsman.doctor.scene import Scene
@@ -21,11 +23,14 @@ from pointsman.operate.driver_control import SERVICE, DriverControl
 from pointsman.operate.placement import read_driver
 from pointsman.operate.proxy_service import SERVICE as PROXY_SERVICE
 from pointsman.operate.proxy_service import ProxyService, ServiceSettings
-from pointsman.system.host import Listener
+from pointsman.system.host import InstalledFilter, Listener
 from pointsman.system.services import DriverService, ServiceState, StartType
-from pointsman.testing.host import FakeHost
+from pointsman.testing.host import FakeHost, FakeWfpObjects
 from pointsman.testing.system import StatusDriver
-from pointsman.wire.abi import Endpoints, Reason, RegistrationStatus, Verdict
+from pointsman.trust.report import Answer
+from pointsman.trust.report import Finding as ProgramFinding
+from pointsman.wire import guids
+from pointsman.wire.abi import Endpoints, Reason, RegistrationStatus, Verdict, filter_context
 
 BUILT = Path(__file__).resolve().parents[2] / "build/driver/x64/pointsman.sys"
 PROXY, CHILD = 4242, 999
@@ -69,6 +74,17 @@ class Patient:
         load_or_create_root(self.ca_dir)
         self.trust(self.ca_dir)
         (self.host.program_data / "Pointsman").mkdir(parents=True, exist_ok=True)
+        self.programs: list[ProgramFinding] | OSError = [ProgramFinding("curl", "/curl", Answer.TRUSTS, "", "")]
+        self.clock = timedelta()
+        wfp = self.host.wfp
+        assert isinstance(wfp, FakeWfpObjects)
+        wfp.installed = [
+            InstalledFilter(
+                f"rule {number}", item.layer, guids.SUBLAYER, guids.PROVIDER, item.key,
+                filter_context(3, Verdict.REDIRECT, number), True,
+            )
+            for number, item in enumerate(wfp.present)
+        ]  # fmt: skip
 
     def trust(self, ca_dir: Path) -> None:
         from cryptography import x509
@@ -112,10 +128,19 @@ class Patient:
         )  # fmt: skip
 
     def scene(self) -> Scene:
-        return Scene(self.host, self.open_driver, self.ca_dir, Canary(self.open_driver, self.child))
+        return Scene(
+            self.host, self.open_driver, self.ca_dir, Canary(self.open_driver, self.child),
+            ask_programs=self.ask_programs, now=lambda: datetime.now(UTC) + self.clock,
+        )  # fmt: skip
+
+    def ask_programs(self, root: Root) -> list[ProgramFinding]:
+        assert root.certificate.subject
+        if isinstance(self.programs, OSError):
+            raise self.programs
+        return self.programs
 
     def examine(self) -> dict[str, Result]:
-        return {result.check.id: result for result in examine(CHECKS, self.scene())}
+        return {result.check.id: result for result in examine([*CHECKS, PROGRAMS], self.scene())}
 
     def outcome(self, check: str) -> Outcome:
         return self.examine()[check].finding.outcome

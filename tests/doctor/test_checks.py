@@ -13,18 +13,21 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pointsman.authority.issue import ROOT_LIFETIME, issue_root
-from pointsman.doctor.checks import CHECKS
+from pointsman.doctor.checks import CHECKS, PROGRAMS
+from pointsman.doctor.checks.event_logs import CODE_INTEGRITY, DEFENDER
 from pointsman.doctor.examination import Check, Need, examine
 from pointsman.doctor.finding import Finding, Outcome
 from pointsman.doctor.scene import Scene
 from pointsman.operate.driver_control import SERVICE
 from pointsman.operate.proxy_service import SERVICE as PROXY_SERVICE
 from pointsman.operate.signing import CERT_E_UNTRUSTEDROOT, TRUST_E_NOSIGNATURE
-from pointsman.system.host import Callout, CodeIntegrity, Listener, WindowsBuild
+from pointsman.system.host import Callout, ChainVerdict, CodeIntegrity, Listener, LogEvent, Sublayer, WindowsBuild
 from pointsman.system.services import ServiceState, StartType
 from pointsman.testing.host import FakeWfpObjects
+from pointsman.trust.report import Answer
+from pointsman.trust.report import Finding as ProgramFinding
 from pointsman.wire import guids
-from pointsman.wire.abi import Reason, RegistrationStatus, State, Verdict
+from pointsman.wire.abi import Reason, RegistrationStatus, State, Verdict, filter_context
 
 from .conftest import PROXY, V4, V6, Patient
 
@@ -37,7 +40,7 @@ INTERNET = r"SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings"
 def test_a_healthy_machine(patient: Patient) -> None:
     found = {id_: result.finding.outcome for id_, result in patient.examine().items()}
 
-    assert len(found) == len(CHECKS)
+    assert len(found) == len(CHECKS) + 1
     assert {id_ for id_, outcome in found.items() if outcome is not OK} == {"W8"}, found
     assert found["W8"] is SKIPPED  # the driver runs: nothing of it is stale
 
@@ -71,7 +74,7 @@ def without(patient: Patient, what: str) -> None:
         case "provider":
             wfp.providers.clear()
         case "sublayer":
-            wfp.sublayers.clear()
+            wfp.sublayer_keys.clear()
         case "callout":
             del wfp.present[0]
         case "function":
@@ -110,6 +113,54 @@ def both(*spoils: Callable[[Patient], object]) -> Callable[[Patient], None]:
 def system_proxy(patient: Patient, server: str) -> None:
     patient.host.set_value(INTERNET, "ProxyEnable", 1)
     patient.host.set_value(INTERNET, "ProxyServer", server)
+
+
+def logged(
+    channel: str, number: int, text: str = "\\\\SystemRoot\\\\drivers\\\\Pointsman.sys"
+) -> Callable[[Patient], None]:
+    def spoil(patient: Patient) -> None:
+        patient.host.logs[channel] = [LogEvent(number, "2026-01-02T03:04:05Z", text)]
+
+    return spoil
+
+
+def closed(channel: str) -> Callable[[Patient], None]:
+    def spoil(patient: Patient) -> None:
+        patient.host.logs[channel] = OSError(5, "denied")
+
+    return spoil
+
+
+def wfp_of(patient: Patient) -> FakeWfpObjects:
+    assert isinstance(patient.host.wfp, FakeWfpObjects)
+    return patient.host.wfp
+
+
+def filters(**changes: object) -> Callable[[Patient], None]:
+    def spoil(patient: Patient) -> None:
+        wfp = wfp_of(patient)
+        wfp.installed[0] = replace(wfp.installed[0], **changes)  # type: ignore[arg-type]  # by name, for brevity
+
+    return spoil
+
+
+def asked_first(patient: Patient) -> None:
+    wfp = wfp_of(patient)
+    wfp.other_sublayers = [Sublayer(guids.CONDITION_FLAGS, "Shield", 0xFFFF)]
+    wfp.installed.append(replace(wfp.installed[0], provider=None, sublayer=guids.CONDITION_FLAGS))
+
+
+def no_wfp(patient: Patient) -> None:
+    patient.host.wfp = OSError(5, "denied")
+
+
+def refusing(patient: Patient) -> None:
+    patient.programs = [ProgramFinding("node", "/node", Answer.REFUSES, "", "NODE_EXTRA_CA_CERTS=FILE")]
+
+
+def leave_no_root(patient: Patient) -> None:
+    for name in ("root.pem", "root-key.pem"):
+        (patient.ca_dir / name).unlink()
 
 
 CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
@@ -214,6 +265,45 @@ CASES: list[tuple[str, Outcome, Callable[[Patient], object]]] = [
     ("R5b", SKIPPED, lambda p: (p.verdicts.update({("tcp", 6): None}), p.errors.update({("tcp", 6): "unreachable"}))),
     ("R5c", FAIL, lambda p: p.errors.clear()),
     ("R5c", SKIPPED, lambda p: p.verdicts.update({("udp", 4): (Verdict.PASS, Reason.PASSED_BY_RULE)})),
+    ("S7", FAIL, both(logged(CODE_INTEGRITY, 3077), lambda p: driver_stopped(p, 577))),
+    ("S7", WARN, both(logged(CODE_INTEGRITY, 3076), driver_stopped)),
+    ("S7", OK, logged(CODE_INTEGRITY, 3077)),
+    ("S7", OK, both(logged(CODE_INTEGRITY, 3077, "other.sys"), driver_stopped)),
+    ("S7", SKIPPED, closed(CODE_INTEGRITY)),
+    ("S8", FAIL, both(logged(DEFENDER, 1117), lambda p: image_of(p).unlink())),
+    ("S8", WARN, logged(DEFENDER, 1116)),
+    ("S8", SKIPPED, closed(DEFENDER)),
+    ("L2", WARN, logged("System", 7034, "PointsmanProxy 1")),
+    ("L2", WARN, both(logged("System", 7000, "pointsman 577"), lambda p: p.host.service_manager.entries.pop(
+        PROXY_SERVICE))),
+    ("L2", OK, logged("System", 7034, "Spooler 1")),
+    ("L2", SKIPPED, closed("System")),
+    ("W5", FAIL, filters(permits_without_callout=False)),
+    ("W5", FAIL, filters(callout=None)),
+    ("W5", WARN, filters(context=filter_context(2, Verdict.REDIRECT, 1))),
+    ("W5", WARN, lambda p: wfp_of(p).installed.clear()),
+    ("W5", OK, both(register_nobody, lambda p: wfp_of(p).installed.clear())),
+    ("W5", SKIPPED, no_wfp),
+    ("W5", SKIPPED, driver_stopped),
+    ("W6", OK, asked_first),
+    ("W6", SKIPPED, no_wfp),
+    ("W9", WARN, lambda p: setattr(wfp_of(p), "net_events", False)),
+    ("W9", SKIPPED, no_wfp),
+    ("T3", WARN, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(CERT_E_UNTRUSTEDROOT, 0x20))),
+    ("T3", WARN, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(0x800B_010A, 0x10000))),
+    ("T3", FAIL, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(CERT_E_UNTRUSTEDROOT, 0x400_0020))),
+    ("T3", FAIL, lambda p: setattr(p.host, "chain_verdict", ChainVerdict(0x800B_0101, 1))),
+    ("T3", SKIPPED, lambda p: setattr(p.host, "chain_verdict", OSError(5, "denied"))),
+    ("T3", SKIPPED, leave_no_root),
+    ("T3", SKIPPED, lambda p: (p.ca_dir / "root-key.pem").write_text("junk")),
+    ("T5", WARN, refusing),
+    ("T5", OK, lambda p: setattr(p, "programs", [])),
+    ("T5", SKIPPED, lambda p: setattr(p, "programs", OSError(98, "in use"))),
+    ("T5", SKIPPED, leave_no_root),
+    ("N3", FAIL, lambda p: setattr(p, "clock", timedelta(days=-30))),
+    ("N3", FAIL, lambda p: setattr(p, "clock", ROOT_LIFETIME + timedelta(days=2))),
+    ("N3", WARN, lambda p: setattr(p, "clock", timedelta(minutes=-10))),
+    ("N3", SKIPPED, leave_no_root),
     ("R6", FAIL, lambda p: setattr(p, "loops", True)),
     ("R6", SKIPPED, lambda p: setattr(p, "upstream_dials", 0)),
 ]  # fmt: skip
@@ -237,9 +327,31 @@ def test_one_thing_wrong(patient: Patient, id_: str, outcome: Outcome, spoil: Ca
     assert not broken, broken
 
 
+def test_whoever_is_asked_before_us_is_named(patient: Patient) -> None:
+    asked_first(patient)
+
+    assert "Shield (1 filters)" in patient.examine()["W6"].finding.seen
+
+
+def test_the_log_is_asked_for_our_numbers_of_one_day(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def heard(channel: str, query: str) -> list[LogEvent]:
+        asked.append((channel, query))
+        return []
+
+    monkeypatch.setattr(patient.host, "log_events", heard)
+
+    patient.examine()
+
+    assert [channel for channel, _ in asked] == [CODE_INTEGRITY, DEFENDER, "System"]
+    assert "EventID=3077" in asked[0][1] and "<= 86400000" in asked[0][1]
+    assert "Provider[@Name='Service Control Manager']" in asked[2][1]
+
+
 def test_every_check_has_a_case_besides_health() -> None:
     always_told = {"D4"}  # its facts have a test of their own (tests/operate/test_image.py)
-    assert {check.id for check in CHECKS} - {id_ for id_, _, _ in CASES} == always_told
+    assert {check.id for check in (*CHECKS, PROGRAMS)} - {id_ for id_, _, _ in CASES} == always_told
 
 
 @pytest.mark.parametrize(

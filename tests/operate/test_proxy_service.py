@@ -41,7 +41,7 @@ def test_the_service_starts_the_base_interpreter_with_windows_and_after_the_driv
     assert installed.dependencies == ("BFE", "pointsman")
     assert min(installed.restart_after_ms) > 3000  # the driver's lease is over by then
     assert changes(report) == ["program", "settings", "service"]
-    assert any("only administrators" in note for note in report.notes)
+    assert report.notes == []
     assert changes(service(machine).install(ServiceSettings(None, "ca"))) == []
     assert changes(service(machine).install(ServiceSettings("p.toml", "ca"))) == ["settings"]
 
@@ -173,3 +173,23 @@ def test_a_log_that_cannot_be_written_costs_nobody_the_proxy(tmp_path: Path, qui
 
 def test_log_path_is_the_machines(machine: Machine) -> None:
     assert log_path(machine.host).parent.parent == machine.host.program_data
+
+
+@pytest.mark.parametrize(
+    ("writers", "told"), [(("Users", "S-1-5-21-1-2-3-1001"), "by Users, S-1-5-21"), (None, "cannot be read")]
+)
+def test_code_that_others_can_change_is_not_run_as_system(
+    machine: Machine, writers: tuple[str, ...] | None, told: str
+) -> None:
+    machine.host.writers = writers
+
+    with pytest.raises(PointsmanError) as caught:
+        service(machine).install(ServiceSettings(None, "ca"))
+    assert (caught.value.code, caught.value.status) == ("PM219", Exit.BAD_FILE)
+    assert told in caught.value.seen and "--force" in caught.value.do
+    assert SERVICE not in machine.host.service_manager.entries
+    assert not (machine.host.program_files / "Pointsman/service").exists()
+
+    report = service(machine).install(ServiceSettings(None, "ca"), force=True)
+    assert any("runs as SYSTEM" in note for note in report.notes)
+    assert SERVICE in machine.host.service_manager.entries

@@ -65,7 +65,7 @@ def test_a_driver_that_runs_without_a_proxy(machine: Machine, installed: Path) -
 
 
 def test_a_proxy_that_is_registered_owns_its_ports(machine: Machine, installed: Path, tmp_path: Path) -> None:
-    assert machine.command("service", "install").returncode == 0
+    assert machine.command("service", "install", "--force").returncode == 0
     assert machine.command("service", "start").returncode == 0
 
     # No canary: Wine's sockets do not pass the simulated WFP, and would go out to the network.
@@ -84,7 +84,7 @@ def test_a_changed_driver_file_is_noticed(machine: Machine, installed: Path) -> 
 
 
 def test_uninstall_leaves_nothing_and_says_so(machine: Machine, installed: Path) -> None:
-    assert machine.command("service", "install").returncode == 0
+    assert machine.command("service", "install", "--force").returncode == 0
     assert machine.command("service", "start").returncode == 0
 
     told = uninstalled(machine)
@@ -120,3 +120,17 @@ def uninstalled(machine: Machine) -> Any:
     result = machine.command("uninstall", "--yes", "--json")
     assert result.returncode == 0, result.stderr + result.stdout
     return json.loads(result.stdout)
+
+
+def test_windows_own_rules_refuse_a_root_that_is_not_installed(machine: Machine, tmp_path: Path) -> None:
+    directory = windows_path(tmp_path / "ca")
+
+    def judged() -> dict[str, str]:
+        checks = examined(machine, "--no-canary", "--ca", directory, status=Exit.FAILED)
+        assert outcomes(checks, "S7", "S8", "L2", "W5", "W6", "W9") == ["skipped"] * 6  # Wine has neither logs nor WFP
+        return checks["T3"]
+
+    assert judged()["outcome"] == "skipped"
+    assert machine.command("ca", "create", "--ca", directory).returncode == 0
+    before = judged()
+    assert (before["outcome"], before["do"]) == ("warn", "pointsman ca install"), before

@@ -49,8 +49,12 @@ def test_the_proxy_runs_as_a_service(machine: Machine, folders: Path, tmp_path: 
     watcher = machine.process()
     watcher.call("open")
 
-    assert changes(done(machine, "install", "--policy", windows_path(policy))) == ["program", "settings", "service"]
-    assert changes(done(machine, "install", "--policy", windows_path(policy))) == []
+    assert changes(done(machine, "install", "--force", "--policy", windows_path(policy))) == [
+        "program",
+        "settings",
+        "service",
+    ]
+    assert changes(done(machine, "install", "--force", "--policy", windows_path(policy))) == []
     assert done(machine, "status", status=Exit.FAILED)["state"] == "stopped"
     assert changes(done(machine, "start")) == ["service"], said(folders)
     assert changes(done(machine, "start")) == []
@@ -72,7 +76,7 @@ def test_the_proxy_runs_as_a_service(machine: Machine, folders: Path, tmp_path: 
 def test_a_running_service_is_uninstalled_in_one_go(machine: Machine, folders: Path) -> None:
     watcher = machine.process()
     watcher.call("open")
-    done(machine, "install")
+    done(machine, "install", "--force")
     done(machine, "start")
     assert len(watcher.call("status").registrations) == 1, said(folders)
 
@@ -84,7 +88,7 @@ def test_a_running_service_is_uninstalled_in_one_go(machine: Machine, folders: P
 def test_a_service_that_cannot_start_says_why_in_its_log(machine: Machine, folders: Path, tmp_path: Path) -> None:
     policy = tmp_path / "rules.toml"
     policy.write_text('default = "relay"\n')
-    done(machine, "install", "--policy", windows_path(policy))
+    done(machine, "install", "--force", "--policy", windows_path(policy))
     policy.write_text("default = 7\n")
 
     result = machine.command("service", "start")
@@ -98,7 +102,7 @@ def test_a_service_that_cannot_start_says_why_in_its_log(machine: Machine, folde
 def test_a_killed_service_leaves_no_registration(machine: Machine, folders: Path) -> None:
     watcher = machine.process()
     watcher.call("open")
-    done(machine, "install")
+    done(machine, "install", "--force")
     done(machine, "start")
     pid = done(machine, "status")["pid"]
 
@@ -109,3 +113,13 @@ def test_a_killed_service_leaves_no_registration(machine: Machine, folders: Path
         pass  # each look is a round trip to the driver
     assert watcher.call("status").registrations == ()
     # Wine goes on to say that it runs, and starts nothing anew: the recovery actions are asserted with a double.
+
+
+def test_a_service_is_not_run_from_a_folder_that_others_can_write(machine: Machine, folders: Path) -> None:
+    """Windows' own access lists: Wine makes them of the modes of the files, which belong to the user."""
+    refused = machine.command("service", "install")
+
+    assert refused.returncode == Exit.BAD_FILE
+    assert "PM219" in refused.stderr and "can be written by S-1-5-21-" in refused.stderr
+    assert "nothing was changed" in refused.stderr
+    assert not (folders / "Program Files/Pointsman/service").exists()

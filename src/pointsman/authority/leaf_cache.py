@@ -4,14 +4,16 @@ Safe to call from threads: issuing costs about a millisecond, mostly in loading 
 the event loop.  One leaf key serves the whole run (it never outlives the process), since making keys is what
 costs.  Bounded, least recently used out first.
 
-CPython loads certificates from files only (python/cpython#129216), so each leaf passes through a private temporary
-file that is gone before `get` returns.  The day CPython loads them from memory, `_context` loses its file.
+CPython loads certificates from files only (python/cpython#129216), so each leaf passes through a private file that is
+gone before `get` returns: in memory on Linux, a temporary one elsewhere.  The day CPython loads them from memory,
+`_load` loses its file.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+import sys
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -47,7 +49,7 @@ class LeafCache:
         self._key_pem = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        self._ready: OrderedDict[Key, tuple[datetime, ssl.SSLContext]] = OrderedDict()
+        self._ready: OrderedDict[Key, tuple[datetime, datetime, ssl.SSLContext]] = OrderedDict()
         self._lock = Lock()
         self.issued = 0
 
@@ -68,7 +70,8 @@ class LeafCache:
                 return found
             certificate = issue_leaf(self._root, names, self._key.public_key(), now=self._now(), serial=self._serial())
             context = self._context(certificate, alpn)
-            self._ready[names, alpn] = (certificate.not_valid_after_utc - RENEW_BEFORE_END, context)
+            valid = (certificate.not_valid_before_utc, certificate.not_valid_after_utc - RENEW_BEFORE_END)
+            self._ready[names, alpn] = (*valid, context)
             self.issued += 1
             while len(self._ready) > self._capacity:
                 self._ready.popitem(last=False)
@@ -78,8 +81,8 @@ class LeafCache:
         found = self._ready.get(key)
         if found is None:
             return None
-        good_until, context = found
-        if self._now() >= good_until:
+        good_from, good_until, context = found
+        if not good_from <= self._now() < good_until:  # the clock may also have been set back
             del self._ready[key]
             return None
         self._ready.move_to_end(key)
@@ -92,11 +95,26 @@ class LeafCache:
         context.num_tickets = 0
         if alpn is not None:
             context.set_alpn_protocols([alpn])
-        handle, name = tempfile.mkstemp(prefix="pointsman-leaf-")  # 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self._key_pem + certificate.public_bytes(serialization.Encoding.PEM))
-            context.load_cert_chain(name)
-        finally:
-            os.unlink(name)
+        _load(context, self._key_pem + certificate.public_bytes(serialization.Encoding.PEM))
         return context
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> None:
+    """`ssl` takes files only: one in memory where there is such a thing, so that a full disk fails nobody's connection.
+
+    Raises OSError.
+    """
+    if sys.platform == "linux":
+        with os.fdopen(os.memfd_create("pointsman-leaf"), "wb", buffering=0) as memory:
+            memory.write(pem)
+            name = f"/proc/self/fd/{memory.fileno()}"
+            if os.path.exists(name):
+                context.load_cert_chain(name)
+                return
+    handle, name = tempfile.mkstemp(prefix="pointsman-leaf-")  # 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(name)
+    finally:
+        os.unlink(name)

@@ -31,6 +31,12 @@ POLL = 0.2  # seconds
 def events(*, follow: bool, last: int | None, state: Path | None, as_json: bool) -> None:
     """Show what the driver did: verdicts with their reasons, registrations, process starts; lost events are counted.
 
+    \b
+    A line is the time, what was done, and to whom:
+      redirect  sent to the proxy         direct  let pass, with the reason
+      block     refused                   lost    events that nobody read in time
+      started   a program, and by which   proxy   a proxy came or went
+
     First what proxies kept on disk (--state), then what the driver has in memory. Neither needs a running proxy.
 
     Exit status: 0; 7 there is no driver and nothing on disk.

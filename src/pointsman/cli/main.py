@@ -18,6 +18,7 @@ from pointsman.cli.demo import demo
 from pointsman.cli.doctor import doctor
 from pointsman.cli.driver import driver
 from pointsman.cli.events import events
+from pointsman.cli.flows import flows
 from pointsman.cli.lab import lab
 from pointsman.cli.learned import learned
 from pointsman.cli.pause import pause, resume
@@ -53,6 +54,7 @@ cli.add_command(status)
 cli.add_command(pause)
 cli.add_command(resume)
 cli.add_command(events)
+cli.add_command(flows)
 cli.add_command(learned)
 cli.add_command(driver)
 cli.add_command(service)

@@ -28,11 +28,16 @@ def service() -> None:
 @options.upstream_ca
 @options.flows
 @click.option("--ca", "ca_dir", type=options.PATH, metavar="DIR", help="where our certificate authority is kept")
+@click.option("--force", is_flag=True, help="also from a folder that others than administrators can write")
 @output.as_json
 def install(
-    policy: Path | None, upstream_ca: tuple[Path, ...], flows: Path | None, ca_dir: Path | None, as_json: bool
-) -> None:
-    """Create the service, or give an existing one other settings; they count from its next start."""
+    policy: Path | None, upstream_ca: tuple[Path, ...], flows: Path | None, ca_dir: Path | None, force: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Create the service, or give an existing one other settings; they count from its next start.
+
+    It runs as SYSTEM, so it refuses to be run from folders where others than administrators could put code.
+    """
     host = choose_host()
     if policy is not None:
         load_policy(policy)  # better now than at the first start, when nobody looks
@@ -42,7 +47,7 @@ def install(
         flows=_absolute(flows),
         upstream_ca=tuple(str(path.absolute()) for path in upstream_ca),
     )
-    sys.exit(output.print_report("install", ProxyService(host).install(settings), json_wanted=as_json))
+    sys.exit(output.print_report("install", ProxyService(host).install(settings, force=force), json_wanted=as_json))
 
 
 @service.command()

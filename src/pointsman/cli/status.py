@@ -14,7 +14,14 @@ from pointsman.cli import options
 from pointsman.cli.run import choose_system
 from pointsman.control.overview import Overview, look
 from pointsman.errors import Exit
-from pointsman.wire.abi import REASON_TEXT, Reason
+from pointsman.wire.abi import REASON_TEXT, Reason, State
+
+PARTS = {
+    State.PROCESS_NOTIFY: "the watch for new processes",
+    State.REDIRECT_HANDLE: "the redirect handle",
+    State.CALLOUTS: "the callouts",
+    State.OBJECTS: "its objects in the filter engine",
+}
 
 
 @click.command(short_help="say what driver and proxy do now")
@@ -62,19 +69,30 @@ def _summary(overview: Overview) -> str:
         return f"connections go direct: paused for another {duration(left)}"
     if not overview.intercepts:
         return f"connections go direct: process {active['pid']} is about to take over"
-    return f"connections are intercepted by process {active['pid']}"
+    return f"connections are intercepted by process {active['pid']}, as its policy says"
 
 
 def _driver(driver: dict[str, Any]) -> Iterator[str]:
-    yield f"driver    pointsman.sys {driver['version']}, ABI {driver['abi']}, {', '.join(driver['state'])}"
+    missing = [PARTS[one] for one in State if one.name and one.name.lower() not in driver["state"]]
+    health = f"NOT up: {', '.join(missing)}; `pointsman doctor` says why" if missing else "all of it is up"
+    yield f"driver    pointsman.sys {driver['version']}, ABI {driver['abi']}: {health}"
     for one in driver["registrations"]:
-        mark = "active" if one["is_active"] else "behind"
-        lease = f"lease {one['lease_left_ms']} of {one['lease_ms']} ms left" if one["lease_left_ms"] else "lease over"
-        yield f"          registration {one['registration']} of process {one['pid']}: {mark}, {lease}"
-    for reason in Reason:
-        count = driver["counters"][reason.name.lower()]
+        yield f"          process {one['pid']}, registration {one['registration']}: {_place(one)}"
+    counts = {reason: driver["counters"][reason.name.lower()] for reason in Reason}
+    if any(counts.values()):
+        yield "          its decisions since it was loaded:"
+    for reason, count in counts.items():
         if count:
             yield f"          {count:>10}  {REASON_TEXT[reason]}"
+
+
+def _place(one: dict[str, Any]) -> str:
+    left = f"{one['lease_left_ms'] / 1000:.1f} of {one['lease_ms'] / 1000:.1f} s"
+    if not one["lease_left_ms"]:
+        return "its lease is over (hung or suspended), so it gets no connections"
+    if one["is_active"]:
+        return f"gets the connections; unless it renews its lease ({left} left) they go direct"
+    return f"stands by, in case the active one fails; lease {left} left"
 
 
 def _proxy(one: dict[str, Any], *, is_active: bool) -> Iterator[str]:
@@ -89,20 +107,23 @@ def _proxy(one: dict[str, Any], *, is_active: bool) -> Iterator[str]:
     )
     yield f"          pointsman {one['version']}, ABI {one['abi']}, on {' and '.join(one['endpoints'])}"
     policy = one["policy"]
-    reloads = f"{policy['reloads']} reloads, {policy['refused']} refused"
-    yield f"policy    {policy['source']}: {policy['rules']} rules, {reloads}"
+    reloads = f"reloaded {policy['reloads']} times, {policy['refused']} changes refused"
+    yield f"policy    {policy['source']}: {policy['rules']} rules; {reloads}"
     if policy["refusal"]:
         yield from (f"          {line}" for line in policy["refusal"].splitlines())
     counts = one["connections"]
     refused = counts["refused_unredirected"] + counts["refused_foreign_context"] + counts["refused_over_limit"]
     yield (
-        f"flows     {counts['open']} open ({counts['open_most']} at most), {counts['accepted']} accepted, "
-        f"{refused} refused, {counts['crashed']} crashed"
+        f"flows     {counts['open']} connections open (at most {counts['open_most']} at once), {counts['accepted']} "
+        f"accepted so far, {refused} refused, {counts['crashed']} ended by a bug"
     )
     records, events = one["flow_records"], one["kernel_events"]
-    yield f"records   {records['written']} written, {records['lost']} lost"
-    yield f"events    {events['written']} written, {events['lost']} lost in the ring, {events['unwritten']} not written"
-    yield f"learned   {one['learned']} entries"
+    yield f"records   {records['written']} flow records (`pointsman flows`), {records['lost']} could not be written"
+    yield (
+        f"events    {events['written']} of the driver kept on disk, {events['lost']} overwritten before they were "
+        f"read, {events['unwritten']} could not be written"
+    )
+    yield f"learned   {one['learned']} program and host pairs go uninspected, since the program refused our certificate"
 
 
 def duration(seconds: float) -> str:

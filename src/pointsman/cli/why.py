@@ -19,7 +19,10 @@ import msgspec
 
 from pointsman.cli import options
 from pointsman.cli.policy import app_bytes, minute_of_week
-from pointsman.cli.run import choose_processes
+from pointsman.cli.run import choose_processes, choose_system
+from pointsman.cli.status import duration
+from pointsman.control.commands import CommandError
+from pointsman.control.commands import ask as ask_proxy
 from pointsman.control.policy_file import load_policy_or_default
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.apps import normal
@@ -39,6 +42,7 @@ from pointsman.policy.tables import Address
 
 MAX_PROGRAMS = 16  # of one name
 MAX_ADDRESSES = 16  # of one host
+PAUSE_TIMEOUT = 0.5  # seconds for a proxy that may hang
 
 
 @click.command(short_help="say what becomes of a connection, and why")
@@ -88,10 +92,34 @@ def why(
         app=app, address=UNRESOLVED, port=port, protocol=protocol or "", host=host, method=method, path=path,
         parents=parent, users=user, services=service, is_new=new,
     )  # fmt: skip
+    left = paused()
+    if left is not None:
+        click.echo(f"now everything goes direct: paused for another {duration(left)}; after that:", err=True)
     answers = answered(loaded, question, minute, programs(app), addresses or [UNRESOLVED])
     for found, apps, targets in answers:
         row = {**asdict(found), "apps": apps, "addresses": [str(one) for one in targets], "host": host, "port": port}
         click.echo(msgspec.json.encode(row).decode() if as_json else text_of(found, apps, targets, name, len(answers)))
+
+
+def paused() -> float | None:
+    """Seconds for which the proxy that runs here lets everything go direct; None without one, and if it does not.
+
+    Asks those alone that have a control channel open, and each for a moment only.
+    """
+    try:
+        system = choose_system()
+    except PointsmanError:  # no driver here; a Linux gateway has none
+        if sys.platform != "linux":
+            return None
+        system = choose_system("netfilter")
+    for pid in system.control.peers():
+        try:
+            told = ask_proxy(system, pid, "status", timeout=PAUSE_TIMEOUT)
+        except (OSError, CommandError):
+            continue  # it hangs or is gone: then no pause of its own counts
+        if told.get("phase") == "paused" and told.get("state") == "serving":
+            return float(told["paused_seconds"] or 0)
+    return None
 
 
 def reading(dest: str, given: tuple[str, ...]) -> tuple[str | None, list[Address], int]:

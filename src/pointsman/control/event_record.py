@@ -13,6 +13,13 @@ from msgspec import Struct
 from pointsman.control.flow_log import app_name, printable
 from pointsman.wire.abi import REASON_TEXT, Event, EventKind, Flag, Verdict
 
+KINDS = {
+    "registered": "registered; it gets new connections once its filters stand",
+    "withdrawn": "withdrawn; new connections go to an older proxy, or direct",
+    "owner_exited": "the process ended; new connections go to an older proxy, or direct",
+    "owner_closed": "the process let go of the driver; new connections go to an older proxy, or direct",
+}
+"""What happened to a registration, and what that means for traffic."""
 EPOCH_1601 = 11_644_473_600  # seconds from 1601-01-01 to 1970-01-01
 TICKS = 10_000_000  # Windows' 100 ns in a second
 
@@ -82,7 +89,7 @@ def line_of(record: EventRecord) -> str:
             verb = "direct" if record.verdict == Verdict.PASS.name.lower() else record.verdict
             text = f"{verb:<8}  {who} {address}:{record.port}  {record.reason}{failed}"
         case "process_started":
-            text = f"{'started':<8}  {record.app or '?'}[{record.pid}] by {record.parent}"
+            text = f"{'started':<8}  {record.app or '?'}[{record.pid}] by process {record.parent}"
         case kind:
-            text = f"{'proxy':<8}  registration {record.registration} of process {record.pid}: {kind.replace('_', ' ')}"
+            text = f"{'proxy':<8}  registration {record.registration} of process {record.pid}: {KINDS.get(kind, kind)}"
     return printable(f"{when}  {text}")

@@ -3,13 +3,19 @@
 Whole lines go in one write to a file opened for appending, so two proxies (a hand-over) can share the file and a
 reader never sees half a line of one inside the other.  Lines that come close together share a write (FLUSH_AFTER): at
 thirty thousand a second the system call for each would cost more than the record.  A log that cannot be written costs
-the records, never the traffic; lost ones are counted.
+the records, never the traffic; lost ones are counted, and said once until it can be written again.
+
+The last RECENT records are remembered for whoever asks the running proxy (`pointsman flows`), as they are: the only
+cost is to append to a deque.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TextIO
 
@@ -19,12 +25,14 @@ from pointsman.engine.flow_record import FlowRecord
 from pointsman.errors import Exit, PointsmanError
 
 FLUSH_AFTER = 0.05  # seconds that a line may wait for others
+RECENT = 1000  # records that are remembered
 FLUSH_RECORDS = 256  # records that wait at most; each is bounded by PATH_LIMIT
 
 Later = Callable[[Callable[[], None]], object]
 """Runs what it is given in FLUSH_AFTER seconds."""
 
 _encoder = msgspec.json.Encoder()
+_log = logging.getLogger(__name__)
 
 
 class FlowLog:
@@ -35,8 +43,11 @@ class FlowLog:
         *,
         json: bool = False,
         later: Later | None = None,
+        sees_all: bool = True,
     ) -> None:
         """On `stream` for people, or as JSON lines.  Without `later` every line is written at once.
+
+        `sees_all`: False for a parent of workers, whose records come past it as text.
 
         Raises PointsmanError PM453 if the file cannot be opened.
         """
@@ -46,11 +57,28 @@ class FlowLog:
         self._stream = stream
         self._json = json
         self._handle = _open(file) if file is not None else None
+        self._recent: deque[FlowRecord] = deque(maxlen=RECENT)
+        self._is_torn = False
+        """The file ends within a line: the disk took only a part of it."""
+        self._is_failing = False
+        self.file = file.absolute() if file is not None else None
+        self.sees_all = sees_all
         self.written = 0
         self.lost = 0
 
+    def recent(self, since: int, limit: int) -> tuple[list[FlowRecord], int]:
+        """Records from number `since` on (the first one is 0), `limit` at most, and the number of the next one.
+
+        What is no longer remembered is left out: the first has the number `next - len(records)`.
+        """
+        first = self.written - len(self._recent)
+        start = min(max(since, first), self.written)
+        records = list(islice(self._recent, start - first, start - first + limit))
+        return records, start + len(records)
+
     def write(self, record: FlowRecord) -> None:
         self.written += 1
+        self._recent.append(record)
         self._waiting.append(record)
         if self._later is None or len(self._waiting) >= FLUSH_RECORDS:
             self.flush()
@@ -64,7 +92,7 @@ class FlowLog:
         waiting, self._waiting = self._waiting, []
         handle, stream = self._handle, self._stream
         if handle is not None:
-            self._put(waiting, lambda records: os.write(handle, _encoder.encode_lines(records)))
+            self._put(waiting, lambda records: self._append(handle, records))
         if stream is not None:
             self._put(waiting, lambda records: self._show(stream, records))
 
@@ -79,8 +107,29 @@ class FlowLog:
             else:
                 for record in records:
                     self._put([record], write)
-        except (OSError, ValueError):  # a full disk, a closed pipe; a closed stream
-            self.lost += len(records)
+        except (OSError, ValueError) as error:  # a full disk, a closed pipe; a closed stream
+            self._lose(len(records), str(error))
+
+    def _append(self, handle: int, records: Sequence[FlowRecord]) -> None:
+        """Whole lines, also after a disk that was full took a part of one.  Raises OSError."""
+        lead = b"\n" if self._is_torn else b""
+        data = lead + _encoder.encode_lines(records)
+        taken = os.write(handle, data)
+        if taken < len(data):
+            self._is_torn = not data[:taken].endswith(b"\n")
+            whole = data.count(b"\n", len(lead), taken)
+            self._lose(len(records) - whole, "the disk took only a part")
+            return
+        self._is_torn = False
+        if self._is_failing:
+            self._is_failing = False
+            _log.warning("the flow log can be written again; %d records were lost", self.lost)
+
+    def _lose(self, count: int, why: str) -> None:
+        self.lost += count
+        if not self._is_failing:
+            self._is_failing = True
+            _log.warning("cannot write the flow log: %s; records are lost, connections go on", why)
 
     def _show(self, stream: TextIO, records: Sequence[FlowRecord]) -> None:
         print("".join(self._line(stream, record) for record in records), end="", file=stream, flush=True)

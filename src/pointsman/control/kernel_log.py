@@ -46,6 +46,9 @@ class KernelLog:
         self.unwritten = 0
         """Read, but the disk refused them."""
         self._has_failed = False
+        self._is_failing = False
+        self._is_torn = False
+        """The file ends within a line: the disk took only a part of it."""
 
     async def keep(self) -> None:
         """Until cancelled."""
@@ -93,15 +96,27 @@ class KernelLog:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._path, flags, 0o600)
             try:
-                os.write(descriptor, data)
+                lead = b"\n" if self._is_torn else b""
+                taken = os.write(descriptor, lead + data) - len(lead)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            if not self.unwritten:
-                _log.warning("cannot write %s: %s", self._path, error)
-            self.unwritten += len(records)
+            self._lose(len(records), str(error))
             return
-        self.written += len(records)
+        whole = data.count(b"\n", 0, max(0, taken))
+        self.written += whole
+        self._is_torn = taken < 0 or not data[:taken].endswith(b"\n")
+        if whole < len(records):
+            self._lose(len(records) - whole, "the disk took only a part")
+        elif self._is_failing:
+            self._is_failing = False
+            _log.warning("%s can be written again; %d events are not in it", self._path, self.unwritten)
+
+    def _lose(self, count: int, why: str) -> None:
+        self.unwritten += count
+        if not self._is_failing:
+            self._is_failing = True
+            _log.warning("cannot write %s: %s; events are lost, connections go on", self._path, why)
 
     def _rotate(self) -> None:
         for number in range(FILES - 1, 0, -1):

@@ -6,6 +6,7 @@ deletes it is heard within a second.  A file that cannot be read is put aside, n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -80,7 +81,9 @@ class LearnedFile:
                 file.write(msgspec.json.format(msgspec.json.encode(self._learned.entries())) + b"\n")
             draft.replace(self._path)
         except (OSError, ValueError) as error:
-            _log.warning("cannot keep what was learned in %s: %s", self._path, error)
+            _log.warning("cannot keep what was learned in %s, it holds until this proxy ends: %s", self._path, error)
+            with contextlib.suppress(OSError):
+                draft.unlink()
         self._stamp = self._stamp_now()
 
 

@@ -24,6 +24,7 @@ from pointsman.server.limits import Counters
 from pointsman.wire.abi import ABI_VERSION, Endpoints
 
 PAUSE_DEFAULT = 300.0  # seconds
+FLOWS_AT_ONCE = 200  # records in one reply: each has at most 2,048 characters of path
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Operations:
         commands.add("pause", self._pause)
         commands.add("resume", self._resume)
         commands.add("drain", self._drain)
+        commands.add("flows", self._flows)
         commands.add("learned", self._learned)
         commands.add("forget", self._forget)
         return commands
@@ -109,6 +111,22 @@ class Operations:
         else:
             self.drain.replaced(limit)
         return {"state": self.drain.state, "open": self.counters.open}
+
+    async def _flows(self, arguments: dict[str, Any]) -> Result:
+        """Records from number `since` on; the caller asks again from `next` until it is `written`."""
+        _expect(arguments, "since")
+        since = arguments.get("since", 0)
+        if isinstance(since, bool) or not isinstance(since, int) or since < 0:
+            raise CommandError("since is a number of records")
+        records, following = self.flows.recent(since, FLOWS_AT_ONCE)
+        return {
+            "file": str(self.flows.file) if self.flows.file is not None else None,
+            "lost": self.flows.lost,
+            "sees_all": self.flows.sees_all,
+            "written": self.flows.written,
+            "next": following,
+            "records": msgspec.to_builtins(records),
+        }
 
     async def _learned(self, arguments: dict[str, Any]) -> Result:
         _expect(arguments)

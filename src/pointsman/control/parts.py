@@ -80,7 +80,7 @@ async def assemble(
     if hire is None:  # otherwise the workers have them
         opening = open_addons(settings.addons, settings.addon_settings, lambda: upstream_tls(("http/1.1",)))
         addons = await stack.enter_async_context(opening)
-    flows = _flow_log(settings, stack, out)
+    flows = _flow_log(settings, stack, out, sees_all=hire is None)
     threads = stack.enter_context(mint_threads())
     if seat is None:
         listeners = listen(settings.port, any_address=settings.any_address)
@@ -187,13 +187,14 @@ def _kernel_log(
     return events
 
 
-def _flow_log(settings: Settings, stack: AsyncExitStack, out: TextIO) -> FlowLog:
+def _flow_log(settings: Settings, stack: AsyncExitStack, out: TextIO, *, sees_all: bool) -> FlowLog:
     loop = asyncio.get_running_loop()
     flows = FlowLog(
         settings.flow_file,
         out if settings.print_flows or settings.json_flows else None,
         json=settings.json_flows,
         later=lambda flush: loop.call_later(FLUSH_AFTER, flush),
+        sees_all=sees_all,
     )
     stack.callback(flows.close)
     return flows

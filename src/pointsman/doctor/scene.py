@@ -5,12 +5,14 @@ Checks know this and nothing of how it is found out, so each has a test with a d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
+from pointsman.authority.issue import Root
 from pointsman.doctor.canary import Canary, Sighting
 from pointsman.errors import PointsmanError
 from pointsman.operate.driver_control import SERVICE
@@ -18,6 +20,8 @@ from pointsman.operate.driver_state import DriverState, driver_state
 from pointsman.system.host import Host
 from pointsman.system.interface import Driver, DriverError
 from pointsman.system.services import ServiceStatus
+from pointsman.trust.report import Finding as ProgramFinding
+from pointsman.trust.report import report
 from pointsman.wire import abi
 
 T = TypeVar("T")
@@ -25,12 +29,21 @@ T = TypeVar("T")
 
 class Scene:
     def __init__(
-        self, host: Host | None, open_driver: Callable[[], Driver], ca_dir: Path, canary: Canary | None = None
+        self,
+        host: Host | None,
+        open_driver: Callable[[], Driver],
+        ca_dir: Path,
+        canary: Canary | None = None,
+        *,
+        ask_programs: Callable[[Root], Sequence[ProgramFinding]] = report,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`host`: None where there is no Windows to look at (the lab)."""
         self.maybe_host = host
         self.open_driver = open_driver
         self.ca_dir = ca_dir
+        self.ask_programs = ask_programs
+        self.now = now
         self.canary = canary or Canary(open_driver)
         self._sightings: dict[tuple[int, IPv4Address | IPv6Address, int], Sighting] = {}
 

@@ -26,6 +26,7 @@ DISTRUST = frozenset(
 )  # fmt: skip
 """The alerts (RFC 8446 6.2) by which a client rejects a certificate."""
 
+CLOCK_SLACK = 24 * 3600.0  # seconds that a clock may be set back
 Key = tuple[str, str]
 
 
@@ -63,7 +64,8 @@ class Learned:
     def find(self, app: str | None, host: str, now: float) -> Entry | None:
         key = _key(app, host)
         entry = self._entries.get(key)
-        if entry is not None and entry.until <= now:
+        # One of the future was learned by a clock that has been set back since: nobody knows how old it is.
+        if entry is not None and not entry.since - CLOCK_SLACK <= now < entry.until:
             del self._entries[key]
             return None
         return entry

@@ -54,6 +54,7 @@ MECHANISMS = (
     ("io_uring refused", "without it a program could connect by io_uring, unseen"),
 )
 LIMITS = (
+    ("death of the lab", "programs it started get ENOSYS from connect() if it is killed; a driver would let them pass"),
     ("getpeername", "a redirected program that asks for its peer sees the proxy's address"),
     ("network namespaces", "sockets that the lab creates (addfd) are in its own network namespace only"),
     ("set-uid programs", "sudo, ping and the like get no privileges: the trap needs no_new_privs"),

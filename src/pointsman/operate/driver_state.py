@@ -15,8 +15,14 @@ from pointsman.operate.placement import DriverFile, read_driver
 from pointsman.operate.signing import BootState, Forecast, forecast
 from pointsman.system.host import Host
 from pointsman.system.interface import Driver, DriverError
-from pointsman.system.services import ServiceState, ServiceStatus
+from pointsman.system.services import ServiceState, ServiceStatus, StartType
+from pointsman.system.windows.service_errors import ADVICE
 from pointsman.wire import abi
+
+STARTS = {
+    StartType.DEMAND: "by `pointsman driver start`, or with the proxy's service",
+    StartType.DISABLED: "never: it is disabled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +62,31 @@ class DriverState:
         )
 
     def lines(self) -> list[str]:
-        rows = [f"driver: {self.summary()}"]
+        rows = [f"driver: {self.summary()}; {self._traffic()}"]
         if self.service is not None:
-            code = f", last error {self.service.exit_code}" if self.service.exit_code else ""
-            rows.append(f"  service  {self.service.state.name.lower()}, start {self.service.start.name.lower()}{code}")
+            state = self.service.state.name.lower().replace("_", " ")
+            rows.append(f"  service  {state}; starts {STARTS.get(self.service.start, 'with Windows')}")
+            if self.service.exit_code:
+                meaning, do = ADVICE.get(self.service.exit_code, ("see `net helpmsg` with that number", ""))
+                rows.append(f"           its last start ended with error {self.service.exit_code}: {meaning}")
+                rows += [f"           do: {do}"] if do else []
         if self.path is not None:
             what = f"{self.file.version} for {self.file.image.machine_name}" if self.file else self.file_problem
             rows.append(f"  file     {self.path}: {what}")
         if self.forecast is not None:
             rows += signing_lines(self.forecast)
         if isinstance(self.loaded, Loaded):
-            proxies = f"proxy in process {self.loaded.proxies[0]}" if self.loaded.proxies else "no proxy registered"
-            rows.append(f"  loaded   {self.loaded.version}, ABI {self.loaded.abi}; {proxies}")
+            rows.append(f"  loaded   {self.loaded.version}, ABI {self.loaded.abi}")
         else:
             rows.append(f"  loaded   no: {self.loaded}")
         return rows
+
+    def _traffic(self) -> str:
+        if not isinstance(self.loaded, Loaded):
+            return "nothing is intercepted, connections go direct"
+        if self.loaded.proxies:
+            return f"process {self.loaded.proxies[0]} gets the connections that its policy names"
+        return "no proxy is registered, so connections go direct"
 
     def as_json(self) -> dict[str, object]:
         service = self.service

@@ -91,10 +91,17 @@ class ProxyService:
         self._interpreter = interpreter or str(getattr(sys, "_base_executable", sys.executable))
         self._paths = [path for path in (sys.path if paths is None else paths) if path and Path(path).is_dir()]
 
-    def install(self, settings: ServiceSettings) -> Report:
-        """Raises PointsmanError: PM210, PM217, PM205."""
+    def install(self, settings: ServiceSettings, *, force: bool = False) -> Report:
+        """`force`: also from folders that others than administrators can write.
+
+        Raises PointsmanError: PM210, PM217, PM219, PM205.
+        """
         require_elevation(self._host, "install the service")
         report = Report()
+        open_folders = self._open_folders()
+        if open_folders and not force:
+            raise _others_write(open_folders)
+        report.notes += [f"{who} can change {folder}, and with it what runs as SYSTEM" for folder, who in open_folders]
         folder = service_folder(self._host)
         program = folder / "pointsman_service.py"
         settings_file = folder / "settings.json"
@@ -114,12 +121,21 @@ class ProxyService:
             same = before is not None and before.image == command
             said = "created, starts with Windows" if created else "in order" if same else "starts another program now"
             report.add("service", created or not same, said)
-        if not str(Path(__file__)).lower().startswith(str(self._host.program_files).lower()):
-            report.notes.append(
-                f"the service runs as SYSTEM from {Path(__file__).parents[1]}: "
-                "only administrators should be able to write there"
-            )
         return report
+
+    def _open_folders(self) -> list[tuple[Path, str]]:
+        """What the service would run code from, and who besides administrators can put code there."""
+        folders = dict.fromkeys((Path(__file__).parents[2], Path(self._interpreter).parent, *map(Path, self._paths)))
+        found = []
+        for folder in folders:
+            if not folder.is_dir():
+                continue
+            others = self._host.others_who_write(folder)
+            if others is None:
+                found.append((folder, "somebody (its access list cannot be read)"))
+            elif others:
+                found.append((folder, ", ".join(others)))
+        return found
 
     def start(self) -> Report:
         """The driver first, then the proxy.  Raises PointsmanError."""
@@ -166,6 +182,20 @@ class ProxyService:
     def status(self) -> ServiceStatus | None:
         with self._host.services() as services:
             return services.query(SERVICE)
+
+
+def _others_write(found: Sequence[tuple[Path, str]]) -> PointsmanError:
+    folder, who = found[0]
+    more = f", and {len(found) - 1} more folders" if len(found) > 1 else ""
+    return PointsmanError(
+        "the service would run code that others than administrators can change",
+        code="PM219",
+        seen=f"{folder} can be written by {who}{more}; whoever does becomes SYSTEM when the service starts",
+        effect="nothing was changed",
+        do="install Python and pointsman for all users (below Program Files) and repeat, or use --force on a machine "
+        "that is yours alone",
+        status=Exit.BAD_FILE,
+    )
 
 
 def _write(path: Path, text: str) -> bool:

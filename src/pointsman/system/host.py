@@ -17,6 +17,8 @@ from uuid import UUID
 
 from pointsman.system.services import Services
 
+MAX_LOG_EVENTS = 64
+
 Value = int | str | bytes | tuple[str, ...]
 """What the registry holds: DWORD or QWORD, (expandable) string, bytes, list of strings."""
 
@@ -60,6 +62,51 @@ class Callout:
     """A driver has registered its function: the one proof that it is live."""
 
 
+@dataclass(frozen=True, slots=True)
+class InstalledFilter:
+    """A filter of the filter engine at one of the four layers of our callouts, of whomever."""
+
+    name: str
+    layer: UUID
+    sublayer: UUID
+    provider: UUID | None
+    callout: UUID | None
+    """None: it permits or blocks by itself."""
+    context: int
+    """Raw; what it means is its callout's business."""
+    permits_without_callout: bool
+    """Its connections pass if nobody has registered the callout's function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sublayer:
+    key: UUID
+    name: str
+    weight: int
+    """Greater first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """An entry of one of Windows' event logs."""
+
+    number: int
+    time: str
+    """ISO 8601, UTC."""
+    text: str
+    """Its data, not the sentence that Event Viewer makes of it: that needs the provider's own files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVerdict:
+    """What the machine's own rules say of a certificate for a TLS server."""
+
+    error: int
+    """0: trusted; else an HRESULT as unsigned (CERT_CHAIN_POLICY_STATUS.dwError)."""
+    status: int
+    """CERT_TRUST_* bits of the chain (CERT_TRUST_STATUS.dwErrorStatus)."""
+
+
 class WfpObjects(Protocol):
     """WFP's own objects by key.  Each raises OSError with the engine's error if it cannot be asked."""
 
@@ -71,6 +118,14 @@ class WfpObjects(Protocol):
 
     def callouts(self) -> Sequence[Callout]:
         """All that we may see, of whomever."""
+
+    def filters(self) -> Sequence[InstalledFilter]:
+        """All that we may see at the four layers of our callouts, of whomever."""
+
+    def sublayers(self) -> Sequence[Sublayer]: ...
+
+    def collects_net_events(self) -> bool:
+        """The machine-wide option by which the engine records what was dropped."""
 
     def close(self) -> None: ...
 
@@ -129,6 +184,21 @@ class Host(Protocol):
 
     def wfp_objects(self) -> WfpObjects:
         """Raises OSError with the engine's error."""
+
+    def log_events(self, channel: str, query: str) -> Sequence[LogEvent]:
+        """Entries of an event log, newest first, MAX_LOG_EVENTS at most; `query` is XPath.
+
+        Raises OSError: the log cannot be read (5: not for us; 15007: there is none of that name).
+        """
+
+    def chain(self, leaf: bytes, host: str) -> ChainVerdict:
+        """Build the chain of a certificate (DER) for a TLS server of that name.  Raises OSError."""
+
+    def others_who_write(self, folder: Path) -> Sequence[str] | None:
+        """Who may change what is in a folder, besides SYSTEM, administrators and TrustedInstaller: names or SIDs.
+
+        None: its access list cannot be read.
+        """
 
     def delete_at_restart(self, file: Path) -> None:
         """Raises OSError."""

@@ -15,7 +15,17 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from pointsman.system.host import Callout, CodeIntegrity, Listener, Value, WindowsBuild
+from pointsman.system.host import (
+    Callout,
+    ChainVerdict,
+    CodeIntegrity,
+    InstalledFilter,
+    Listener,
+    LogEvent,
+    Sublayer,
+    Value,
+    WindowsBuild,
+)
 from pointsman.system.services import DriverService, ProgramService, ServiceState, ServiceStatus
 from pointsman.system.windows.service_errors import service_error, still_pending
 from pointsman.wire import guids
@@ -123,7 +133,7 @@ class FakeWfpObjects:
 
     def __init__(self) -> None:
         self.providers = {guids.PROVIDER}
-        self.sublayers = {guids.SUBLAYER}
+        self.sublayer_keys = {guids.SUBLAYER}
         self.present = [
             Callout(key, name, layer, guids.PROVIDER, True)
             for key, name, layer in (
@@ -133,18 +143,30 @@ class FakeWfpObjects:
                 (guids.CALLOUT_AUTH_CONNECT_V6, "block v6", guids.LAYER_AUTH_CONNECT_V6),
             )
         ]
+        self.installed: list[InstalledFilter] = []
+        self.other_sublayers: list[Sublayer] = []
+        self.net_events = True
 
     def has_provider(self, key: UUID) -> bool:
         return key in self.providers
 
     def has_sublayer(self, key: UUID) -> bool:
-        return key in self.sublayers
+        return key in self.sublayer_keys
 
     def callout(self, key: UUID) -> Callout | None:
         return next((item for item in self.present if item.key == key), None)
 
     def callouts(self) -> Sequence[Callout]:
         return self.present
+
+    def filters(self) -> Sequence[InstalledFilter]:
+        return self.installed
+
+    def sublayers(self) -> Sequence[Sublayer]:
+        return [Sublayer(guids.SUBLAYER, "Pointsman", 0x8000), *self.other_sublayers]
+
+    def collects_net_events(self) -> bool:
+        return self.net_events
 
     def close(self) -> None: ...
 
@@ -171,6 +193,10 @@ class FakeHost:
         self.processes: dict[int, int] = {}
         self.wfp: FakeWfpObjects | OSError = FakeWfpObjects()
         self.at_restart: list[Path] = []
+        self.logs: dict[str, list[LogEvent] | OSError] = {}
+        """By channel; the query is not played: what is here is what it finds."""
+        self.chain_verdict: ChainVerdict | OSError = ChainVerdict(0, 0)
+        self.writers: tuple[str, ...] | None = ()
 
     def services(self, *, create: bool = False) -> FakeServices:
         if create and not self.elevated:
@@ -224,6 +250,23 @@ class FakeHost:
         if isinstance(self.wfp, OSError):
             raise self.wfp
         return self.wfp
+
+    def log_events(self, channel: str, query: str) -> Sequence[LogEvent]:
+        del query
+        found = self.logs.get(channel, [])
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    def chain(self, leaf: bytes, host: str) -> ChainVerdict:
+        del leaf, host
+        if isinstance(self.chain_verdict, OSError):
+            raise self.chain_verdict
+        return self.chain_verdict
+
+    def others_who_write(self, folder: Path) -> Sequence[str] | None:
+        del folder
+        return self.writers
 
     def delete_at_restart(self, file: Path) -> None:
         self.at_restart.append(file)

@@ -16,6 +16,7 @@ from pointsman.system.windows import (
     _kernel32_processes,
     _machine,
     _ntdll,
+    _wevtapi,
     _ws2_32,
     wfp_objects,
 )
@@ -31,7 +32,7 @@ from pointsman.system.windows._library import (
 
 MODULES = (
     _advapi32, _advapi32_accounts, _advapi32_security, _crypt32, _fwpuclnt, _kernel32, _kernel32_processes, _machine,
-    _ntdll, _ws2_32,
+    _ntdll, _wevtapi, _ws2_32,
 )  # fmt: skip
 FUNCTIONS = {
     id(function): function for module in MODULES for function in vars(module).values() if isinstance(function, Function)
@@ -69,6 +70,18 @@ def test_structures_of_signatures_versions_and_callouts_have_their_sizes() -> No
     assert ctypes.sizeof(_ntdll.SYSTEM_CODEINTEGRITY_INFORMATION) == 8
     callout = wfp_objects.FWPM_CALLOUT0
     assert (ctypes.sizeof(callout), callout.applicableLayer.offset, callout.calloutId.offset) == (88, 64, 80)
+    template = wfp_objects.FWPM_FILTER_ENUM_TEMPLATE0
+    fields = (template.enumType, template.filterCondition, template.actionMask, template.calloutKey)
+    assert ctypes.sizeof(template) == 72
+    assert [field.offset for field in fields] == [24, 48, 56, 64]
+
+
+def test_structures_of_certificate_chains_have_their_sizes() -> None:
+    assert ctypes.sizeof(_crypt32.CERT_CHAIN_PARA) == 24
+    assert ctypes.sizeof(_crypt32.SSL_EXTRA_CERT_CHAIN_POLICY_PARA) == 24
+    assert ctypes.sizeof(_crypt32.CERT_CHAIN_POLICY_PARA) == 16
+    assert ctypes.sizeof(_crypt32.CERT_CHAIN_POLICY_STATUS) == 24
+    assert _crypt32.CERT_CHAIN_CONTEXT.TrustStatus.offset == 4
 
 
 ARGUMENTS = {
@@ -91,7 +104,11 @@ ARGUMENTS = {
     "WinVerifyTrust": 3, "ConvertStringSecurityDescriptorToSecurityDescriptorW": 4, "GetSecurityDescriptorDacl": 4,
     "SetNamedSecurityInfoW": 7, "CryptProtectData": 7, "CryptUnprotectData": 7, "LocalFree": 1, "CertOpenStore": 5,
     "CertAddEncodedCertificateToStore": 6, "CertFindCertificateInStore": 6, "CertDeleteCertificateFromStore": 1,
-    "CertFreeCertificateContext": 1, "CertCloseStore": 2,
+    "CertFreeCertificateContext": 1, "CertCloseStore": 2, "FwpmFilterCreateEnumHandle0": 3, "FwpmFilterEnum0": 5,
+    "FwpmFilterDestroyEnumHandle0": 2, "FwpmSubLayerCreateEnumHandle0": 3, "FwpmSubLayerEnum0": 5,
+    "FwpmSubLayerDestroyEnumHandle0": 2, "FwpmEngineGetOption0": 3, "EvtQuery": 4, "EvtNext": 6, "EvtRender": 7,
+    "EvtClose": 1, "CertCreateCertificateContext": 3, "CertGetCertificateChain": 8,
+    "CertVerifyCertificateChainPolicy": 4, "CertFreeCertificateChain": 1, "GetNamedSecurityInfoW": 8,
 }  # fmt: skip
 """How many each function has, by its header."""
 

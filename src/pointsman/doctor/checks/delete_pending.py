@@ -14,7 +14,7 @@ def look(scene: Scene) -> Finding:
             "the service is marked for deletion", "the driver works until it stops, and cannot be started again",
             "close services.msc, Task Manager and other tools that look at services, or restart; then install again",
         )  # fmt: skip
-    return ok("not marked")
+    return ok("the service is not marked for deletion")
 
 
 CHECK = Check("D6", "deletion pending", Need.WINDOWS, look)

@@ -1,4 +1,4 @@
-"""D1, S8: is the file there that the service names?  One that vanished was often taken by a security product."""
+"""D1: is the file there that the service names?  One that vanished was often taken by a security product."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _unseen(sighting: Sighting, target: IPv4Address | IPv6Address) -> Finding:
     return warn(
         f"no filter of ours saw the connection to {target} ({sighting.error or 'somebody else answered'})",
         "this destination goes direct, or its app is not one that the policy names",
-        "pointsman why APP DEST tells what the policy says; W4 whether the callouts live",
+        "`pointsman status` says whether it is paused, `pointsman why` what the policy says; W4 if the callouts live",
     )
 
 

@@ -12,7 +12,8 @@ def look(scene: Scene) -> Finding:
     if not status.registrations:
         return fail("no proxy is registered", DIRECT, "pointsman run, or pointsman service start")
     newest = status.registrations[0]
-    told = f"process {newest.pid}, registration {newest.registration}, {len(status.registrations)} live"
+    others = f", {len(status.registrations) - 1} older ones behind it" if len(status.registrations) > 1 else ""
+    told = f"the proxy is process {newest.pid} (registration {newest.registration}{others})"
     if status.active_registration == 0:
         return fail(
             f"{told}, and none is active: their leases are over", DIRECT, "the proxy hangs: see its log, restart it"
@@ -43,7 +44,7 @@ def look_lease(scene: Scene) -> Finding:
             f"{active.lease_left_ms} ms of {active.lease_ms} ms are left",
             "when it is over, connections go direct", "the proxy is slow or suspended: see its log and the load",
         )  # fmt: skip
-    return ok(f"{active.lease_left_ms} ms of {active.lease_ms} ms are left")
+    return ok(f"{active.lease_left_ms} ms of {active.lease_ms} ms are left; the proxy renews it every second")
 
 
 CHECK = Check("R1", "registration", Need.DRIVER, look)

@@ -6,6 +6,7 @@ from pointsman.system.windows._library import BOOL, DWORD, HANDLE, POINTER, WIDE
 
 SDDL_REVISION_1 = 1
 SE_FILE_OBJECT = 1
+OWNER_SECURITY_INFORMATION = 1
 DACL_SECURITY_INFORMATION = 4
 PROTECTED_DACL_SECURITY_INFORMATION = 0x8000_0000
 
@@ -24,3 +25,9 @@ SetNamedSecurityInfoW = Function(
     "advapi32", "SetNamedSecurityInfoW", DWORD, WIDE, DWORD, DWORD, HANDLE, HANDLE, HANDLE, HANDLE, check=zero
 )
 """name, kind of object, what is set, owner, group, DACL, SACL; returns its error"""
+
+GetNamedSecurityInfoW = Function(
+    "advapi32", "GetNamedSecurityInfoW", DWORD, WIDE, DWORD, DWORD, POINTER, POINTER, POINTER, POINTER, POINTER,
+    check=zero,
+)  # fmt: skip
+"""name, kind of object, what is asked, owner**, group**, DACL**, SACL**, descriptor**: freed by LocalFree"""

@@ -25,6 +25,46 @@ class DATA_BLOB(ctypes.Structure):
     _fields_ = [("cbData", DWORD), ("pbData", POINTER)]
 
 
+CERT_CHAIN_POLICY_SSL = 4
+AUTHTYPE_SERVER = 2
+CHAIN_CACHE_ONLY_URL_RETRIEVAL = 4  # CERT_CHAIN_CACHE_ONLY_URL_RETRIEVAL: nothing is fetched from the network
+HCCE_LOCAL_MACHINE = 1  # in place of a handle
+
+
+class CERT_TRUST_STATUS(ctypes.Structure):
+    _fields_ = [("dwErrorStatus", DWORD), ("dwInfoStatus", DWORD)]
+
+
+class CERT_CHAIN_CONTEXT(ctypes.Structure):
+    """Its first fields; the rest is not looked at."""
+
+    _fields_ = [("cbSize", DWORD), ("TrustStatus", CERT_TRUST_STATUS)]
+
+
+class CERT_CHAIN_PARA(ctypes.Structure):
+    """As before Windows XP, which `cbSize` says: any usage, no time-outs."""
+
+    _fields_ = [("cbSize", DWORD), ("dwType", DWORD), ("cUsageIdentifier", DWORD), ("rgpszUsageIdentifier", POINTER)]
+
+
+class SSL_EXTRA_CERT_CHAIN_POLICY_PARA(ctypes.Structure):
+    _fields_ = [("cbSize", DWORD), ("dwAuthType", DWORD), ("fdwChecks", DWORD), ("pwszServerName", WIDE)]
+
+
+class CERT_CHAIN_POLICY_PARA(ctypes.Structure):
+    _fields_ = [("cbSize", DWORD), ("dwFlags", DWORD), ("pvExtraPolicyPara", POINTER)]
+
+
+class CERT_CHAIN_POLICY_STATUS(ctypes.Structure):
+    _fields_ = [
+        ("cbSize", DWORD),
+        ("dwError", DWORD),
+        ("lChainIndex", ctypes.c_int32),
+        ("lElementIndex", ctypes.c_int32),
+        ("pvExtraPolicyStatus", POINTER),
+    ]
+
+
 CryptProtectData = Function(
     "crypt32", "CryptProtectData", BOOL, POINTER, WIDE, POINTER, POINTER, POINTER, DWORD, POINTER, check=nonzero
 )
@@ -55,3 +95,21 @@ CertDeleteCertificateFromStore = Function("crypt32", "CertDeleteCertificateFromS
 
 CertFreeCertificateContext = Function("crypt32", "CertFreeCertificateContext", BOOL, HANDLE)
 CertCloseStore = Function("crypt32", "CertCloseStore", BOOL, HANDLE, DWORD, check=nonzero)
+
+CertCreateCertificateContext = Function(
+    "crypt32", "CertCreateCertificateContext", HANDLE, DWORD, POINTER, DWORD, check=nonzero
+)
+"""encoding, DER, size"""
+
+CertGetCertificateChain = Function(
+    "crypt32", "CertGetCertificateChain", BOOL, HANDLE, HANDLE, POINTER, HANDLE, POINTER, DWORD, POINTER, POINTER,
+    check=nonzero,
+)  # fmt: skip
+"""engine, certificate, FILETIME* (NULL: now), more certificates, CERT_CHAIN_PARA*, flags, reserved, chain**"""
+
+CertVerifyCertificateChainPolicy = Function(
+    "crypt32", "CertVerifyCertificateChainPolicy", BOOL, POINTER, HANDLE, POINTER, POINTER, check=nonzero
+)
+"""policy (a number in a pointer), chain, CERT_CHAIN_POLICY_PARA*, CERT_CHAIN_POLICY_STATUS*"""
+
+CertFreeCertificateChain = Function("crypt32", "CertFreeCertificateChain", None, HANDLE)

@@ -61,3 +61,32 @@ FwpmCalloutEnum0 = Function("fwpuclnt", "FwpmCalloutEnum0", DWORD, HANDLE, HANDL
 
 FwpmCalloutDestroyEnumHandle0 = Function("fwpuclnt", "FwpmCalloutDestroyEnumHandle0", DWORD, HANDLE, HANDLE, check=zero)
 """engine, enumeration"""
+
+FwpmFilterCreateEnumHandle0 = Function(
+    "fwpuclnt", "FwpmFilterCreateEnumHandle0", DWORD, HANDLE, POINTER, POINTER, check=zero
+)
+"""engine, FWPM_FILTER_ENUM_TEMPLATE0*, HANDLE* enumeration"""
+
+FwpmFilterEnum0 = Function("fwpuclnt", "FwpmFilterEnum0", DWORD, HANDLE, HANDLE, DWORD, POINTER, POINTER, check=zero)
+"""engine, enumeration, wanted, FWPM_FILTER0*** entries, UINT32* returned"""
+
+FwpmFilterDestroyEnumHandle0 = Function("fwpuclnt", "FwpmFilterDestroyEnumHandle0", DWORD, HANDLE, HANDLE, check=zero)
+"""engine, enumeration"""
+
+FwpmSubLayerCreateEnumHandle0 = Function(
+    "fwpuclnt", "FwpmSubLayerCreateEnumHandle0", DWORD, HANDLE, POINTER, POINTER, check=zero
+)
+"""engine, template (NULL: all), HANDLE* enumeration"""
+
+FwpmSubLayerEnum0 = Function(
+    "fwpuclnt", "FwpmSubLayerEnum0", DWORD, HANDLE, HANDLE, DWORD, POINTER, POINTER, check=zero
+)
+"""engine, enumeration, wanted, FWPM_SUBLAYER0*** entries, UINT32* returned"""
+
+FwpmSubLayerDestroyEnumHandle0 = Function(
+    "fwpuclnt", "FwpmSubLayerDestroyEnumHandle0", DWORD, HANDLE, HANDLE, check=zero
+)
+"""engine, enumeration"""
+
+FwpmEngineGetOption0 = Function("fwpuclnt", "FwpmEngineGetOption0", DWORD, HANDLE, DWORD, POINTER, check=zero)
+"""engine, FWPM_ENGINE_OPTION, FWP_VALUE0** value to be freed"""

@@ -10,8 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pointsman.errors import PointsmanError
-from pointsman.system.host import CodeIntegrity, Listener, Value, WindowsBuild
-from pointsman.system.windows import _kernel32, boot_state, registry, signature, tcp_listeners
+from pointsman.system.host import ChainVerdict, CodeIntegrity, Listener, LogEvent, Value, WindowsBuild
+from pointsman.system.windows import (
+    _kernel32,
+    access_list,
+    boot_state,
+    chain,
+    event_log,
+    registry,
+    signature,
+    tcp_listeners,
+)
 from pointsman.system.windows import _machine as api
 from pointsman.system.windows._library import DWORD, Win32Error, code_text
 from pointsman.system.windows.service_manager import ServiceManager
@@ -115,6 +124,15 @@ class WindowsHost:
 
     def wfp_objects(self) -> WindowsWfpObjects:
         return WindowsWfpObjects()
+
+    def log_events(self, channel: str, query: str) -> Sequence[LogEvent]:
+        return event_log.read(channel, query)
+
+    def chain(self, leaf: bytes, host: str) -> ChainVerdict:
+        return chain.verify(leaf, host)
+
+    def others_who_write(self, folder: Path) -> Sequence[str] | None:
+        return access_list.others_who_write(folder)
 
     def delete_at_restart(self, file: Path) -> None:
         try:

@@ -22,7 +22,12 @@ from pointsman.wire.filters import MAX_PERSISTENT, InstalledFilter, NativeFilter
 class WindowsPersistentFilters:
     def replace(self, filters: Sequence[NativeFilter]) -> None:
         built = [persistent.build_native_filter(item, number) for number, item in enumerate(filters)]
-        with _engine() as engine, _transaction(engine):
+        with _engine() as engine:
+            if built or _can_look_up(engine):
+                self._replace(engine, built)
+
+    def _replace(self, engine: int | None, built: Sequence[fwpm.BuiltFilter]) -> None:
+        with _transaction(engine):
             for number in range(MAX_PERSISTENT):
                 _delete(api.FwpmFilterDeleteByKey0, engine, persistent.filter_key(number))
             _delete(api.FwpmSubLayerDeleteByKey0, engine, persistent.sublayer_key())
@@ -38,6 +43,8 @@ class WindowsPersistentFilters:
 
     def installed(self) -> list[InstalledFilter]:
         with _engine() as engine:
+            if not _can_look_up(engine):
+                return []
             found = (_get(engine, number) for number in range(MAX_PERSISTENT))
             return [one for one in found if one is not None]
 
@@ -78,6 +85,15 @@ def _delete(function: Function, engine: int | None, key: fwpm.GUID) -> None:
     except Win32Error as error:
         if error.code not in persistent.NOT_FOUND:
             raise
+
+
+def _can_look_up(engine: int | None) -> bool:
+    """An engine without the function for it (Wine has few) holds no filters of ours either."""
+    try:
+        _get(engine, 0)
+    except AttributeError:  # of ctypes
+        return False
+    return True
 
 
 def _get(engine: int | None, number: int) -> InstalledFilter | None:
