@@ -95,7 +95,7 @@ async def assemble(
         leaves,
         threads,
         flows.write,
-        learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+        learn=lambda app, host, reason, lasted: learned.refused(app, host, reason, time.time(), lasted),
         hooks=addons.host if addons else None,
     )
     registration = _registration(settings, system, listeners, stack)

@@ -55,10 +55,13 @@ class MintLeaf(Struct, frozen=True, gc=False):
 
 
 class Learn(Struct, frozen=True, gc=False):
-    """The app has refused our certificate for this host; the next attempt should be relayed."""
+    """The app has refused our certificate for this host, or we cannot stand between; the next attempt should be
+    relayed."""
 
     host: str
     reason: str
+    lasted: float = 0.0
+    """Seconds since the app's hello."""
 
 
 class Consult(Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ says "later", "closed", "cut off" and "refused".
 
 from __future__ import annotations
 
+import re
 import ssl
 from contextlib import suppress
 from typing import Final
@@ -30,9 +31,13 @@ _VERIFY_ALERTS: Final = {
 class TlsError(Exception):
     """This side cannot go on.  `alert` is what an honest server would tell its client about it."""
 
-    def __init__(self, reason: str, alert: Alert, *, refused_by_peer: str | None = None) -> None:
+    def __init__(
+        self, reason: str, alert: Alert, *, refused_by_peer: str | None = None, invalid_certificate: bool = False
+    ) -> None:
         super().__init__(reason)
         self.alert = alert
+        self.invalid_certificate = invalid_certificate
+        """The peer's did not pass our verification."""
         self.refused_by_peer = refused_by_peer
         """The alert the peer sent us, if that is what happened, such as `unknown_ca`."""
 
@@ -72,7 +77,8 @@ class TlsSide:
             return False
         except ssl.SSLCertVerificationError as error:
             alert = _VERIFY_ALERTS.get(error.verify_code, Alert.BAD_CERTIFICATE)
-            raise TlsError(f"certificate not valid: {error.verify_message}", alert) from error
+            reason = f"certificate not valid: {error.verify_message}"
+            raise TlsError(reason, alert, invalid_certificate=True) from error
         except (ssl.SSLError, ssl.CertificateError) as error:
             raise _failed(error) from error
         self.established = True
@@ -150,7 +156,11 @@ class TlsSide:
 
 
 def _failed(error: Exception) -> TlsError:
-    reason = str(getattr(error, "reason", None) or error)
+    reason = getattr(error, "reason", None)
+    if reason is None:  # CPython has no name for some, such as no_application_protocol; OpenSSL's words are in the text
+        text = str(error.args[-1] if error.args else error)
+        reason = re.sub(r"^\[SSL\] | \(_ssl\.c:\d+\)$", "", text).upper().replace(" ", "_")
+    reason = str(reason)
     _, is_alert, name = reason.partition("ALERT_")
     refused = name.lower() if is_alert else None
     words = f"the peer sent the alert {refused}" if refused else reason.lower().replace("_", " ")

@@ -65,8 +65,8 @@ class Services:
     threads: Executor
     """For issuing leafs, off the event loop."""
     report: Callable[[FlowRecord], None]
-    learn: Callable[[str | None, str, str], None]
-    """App, host and reason: the app has refused our certificate."""
+    learn: Callable[[str | None, str, str, float], None]
+    """App, host, reason, and seconds since the app's hello: see `engine.commands.Learn`."""
     hooks: Hooks | None = None
     """None: nobody listens."""
 
@@ -210,8 +210,8 @@ class ConnectionTask:
                     self._mint(command)
                 case Consult():
                     self._consult(command)
-                case Learn(host, reason):
-                    self._services.learn(self._connection.app, host, reason)
+                case Learn(host, reason, lasted):
+                    self._services.learn(self._connection.app, host, reason, lasted)
                 case Close():
                     self._close()
                 case Abort():

@@ -40,6 +40,7 @@ from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
 
 EPOCH = 1_700_000_000.0
+START = 1000.0  # on the clock of the engine
 APP, ORIGIN = Side.DOWNSTREAM, Side.UPSTREAM
 
 
@@ -64,7 +65,7 @@ class Rig:
         once; without one the test answers (`answer`)."""
         self.consults: list[Consult] = []
         self._listener = listener
-        self.now = 1000.0
+        self.now = START
         self.received = {APP: bytearray(), ORIGIN: bytearray()}
         self.ended: set[Side] = set()
         """Ends that saw our FIN."""
@@ -171,8 +172,8 @@ class Rig:
                     else:
                         self._listener(hook, subject)
                         follow_up.append(Consulted(number))
-                case Learn(host, reason):
-                    self.learned.refused(self.connection.app, host, reason, EPOCH)
+                case Learn(host, reason, lasted):
+                    self.learned.refused(self.connection.app, host, reason, EPOCH + self.now - START, lasted)
                 case Report(record):
                     self.records.append(record)
                 case Close():
