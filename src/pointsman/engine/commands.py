@@ -52,6 +52,8 @@ class MintLeaf(Struct, frozen=True, gc=False):
     names: tuple[str, ...]
     """The name the app asked for first."""
     alpn: str | None
+    revocations: str | None = None
+    """URL of the list of revoked certificates that the leaf is to name."""
 
 
 class Learn(Struct, frozen=True, gc=False):

@@ -47,11 +47,12 @@ from pointsman.engine.rebuild import Rebuilt, nobody
 from pointsman.engine.rebuild_tls import MakeRebuild, RebuiltInterception
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
+from pointsman.engine.revocations import is_asked_for, response
 from pointsman.engine.sessions import Sessions
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Connection as Subject
 from pointsman.policy.match import evaluate, possible
-from pointsman.policy.rules import Detected, OnInvalid, Policy, Protocol
+from pointsman.policy.rules import Detected, Policy, Protocol, Rule
 from pointsman.policy.upstreams import Upstream
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -68,6 +69,11 @@ ATTEMPTS_MARGIN = 1.0  # seconds by which an upstream, which keeps the dial's ti
 HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
 
 
+def anything(name: str) -> bool:
+    del name
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     policy: Policy
@@ -78,6 +84,12 @@ class Settings:
     dial_timeout: float = 20.0  # seconds
     life_timeout: float = float("inf")  # seconds from the first to the last moment
     close_timeout: float = 60.0  # seconds for the last bytes to leave
+    certified_tls: Callable[[str], UpstreamTls] | None = None
+    """As `upstream_tls`, with the client certificate in this file."""
+    may_sign: Callable[[str], bool] = anything
+    """Is this name within what our root may sign for?"""
+    revocations: Callable[[], bytes] | None = None
+    """Our list of revoked certificates (DER), for who asks (`engine.revocations`)."""
     hooks: Callable[[], frozenset[str]] = nobody
     """The hooks that somebody listens to now; of others nobody is asked."""
 
@@ -300,6 +312,10 @@ class Connection:
             if peeked.head is not None:
                 return [Send(Side.DOWNSTREAM, BLOCK_PAGE), *self._over(now, None, Close())]
             return self._over(now, None, Abort())
+        if peeked.head is not None and self._settings.revocations is not None and is_asked_for(peeked.head):
+            self._records.note = "answered by the proxy: the list of revoked certificates of its root"
+            page = response(self._settings.revocations())
+            return [Send(Side.DOWNSTREAM, page), *self._over(now, None, Close())]
         notices = self._notices.decided(self._decision, peeked)
         dial = self._dial(now, self._upstream_of(self._decision), peeked.host)
         return [*notices, *(self._run(now) if self._connected else dial)]
@@ -400,14 +416,23 @@ class Connection:
             self._records.relayed_as_learned(known)
             return Relay()
         port, sessions = self._flow.original_destination[1], self._settings.sessions
-        upstream_tls = self._settings.upstream_tls
-        rule = self._decision.rule
-        terms = Terms(rule.on_invalid if rule is not None else OnInvalid.ALERT, left_out=len(spoken) < len(set(alpn)))
+        if not self._settings.may_sign(name):
+            self._records.beyond_our_root(name)
+            return Relay()
+        upstream_tls, terms = self._origin_terms(self._decision.rule, left_out=len(spoken) < len(set(alpn)))
         if make_rebuild is not None:
             return RebuiltInterception(
                 name, spoken, upstream_tls, now, port=port, sessions=sessions, terms=terms, make_rebuild=make_rebuild
             )
         return Interception(name, spoken, upstream_tls, now, port=port, sessions=sessions, terms=terms)
+
+    def _origin_terms(self, rule: Rule | None, *, left_out: bool) -> tuple[UpstreamTls, Terms]:
+        settings = self._settings
+        if rule is None:
+            return settings.upstream_tls, Terms(left_out=left_out)
+        if rule.client_certificate is None or settings.certified_tls is None:
+            return settings.upstream_tls, Terms(rule.on_invalid, left_out=left_out)
+        return settings.certified_tls(rule.client_certificate), Terms(rule.on_invalid, True, left_out)
 
     def _make_rebuild(self, decision: Decision) -> MakeRebuild | None:
         settings, wall = self._settings, self._records.wall

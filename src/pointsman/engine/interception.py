@@ -28,6 +28,7 @@ from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
 from pointsman.engine.learned import CLOSED
 from pointsman.engine.origin_fault import HEARD_LIMIT, Terms, fault_page, reason_to_step_aside
+from pointsman.engine.revocations import url_for
 from pointsman.engine.sessions import Sessions
 from pointsman.engine.tls import TlsError, TlsSide
 from pointsman.policy.rules import OnInvalid
@@ -35,7 +36,7 @@ from pointsman.wire.tls_alert import Alert, fatal_alert
 
 HANDSHAKE_TIMEOUT = 15.0  # seconds for both handshakes together
 HELD_LIMIT = 64 * 1024  # bytes from the app before its handshake begins; then it is paused
-NAMES_LIMIT = 100  # names mirrored into a leaf
+NAMES_LIMIT = 1000  # names mirrored into a leaf; large CDNs list hundreds
 HTTP1 = "http/1.1"
 HTTP2 = "h2"
 SPOKEN = (HTTP2, HTTP1)
@@ -226,17 +227,17 @@ class Interception:
             if self._upstream.alpn() == HTTP2:
                 self._observer = Http2Observer()
             upstream = self._upstream
-            names = dict.fromkeys(
-                (self._name, *self._sessions.names(upstream.certificate(), upstream.certificate_names))
-            )
-            commands += [
-                Pause(Side.UPSTREAM),
-                MintLeaf(tuple(names)[:NAMES_LIMIT], self._upstream.alpn()),
-            ]
+            facts = self._sessions.facts(upstream.certificate(), upstream.certificate_facts)
+            names = tuple(dict.fromkeys((self._name, *facts.names)))[:NAMES_LIMIT]
+            revocations = url_for(self._name) if facts.is_revocable else None
+            commands += [Pause(Side.UPSTREAM), MintLeaf(names, upstream.alpn(), revocations)]
         return commands
 
     def _downstream_handshake(self, now: float) -> list[Command]:
-        done = self._own(Side.DOWNSTREAM).handshake()
+        own = self._own(Side.DOWNSTREAM)
+        done = own.handshake()
+        if done:
+            own.withhold()
         commands = self._flush(Side.DOWNSTREAM)
         if done and self._fault is not None:
             self._state = _State.ANSWERING
@@ -301,7 +302,7 @@ class Interception:
             self._closed.add(side)
             observer.end(side, now)
             other.close()
-            carried += other.outgoing.read()
+            carried += other.take()
         if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
             self._commands += self._flush(side)
             self.news = True
@@ -327,7 +328,7 @@ class Interception:
         return [Send(side.other, carried), *commands] if carried else commands
 
     def _flush(self, side: Side) -> list[Command]:
-        data = self._own(side).outgoing.read()
+        data = self._own(side).take()
         return [Send(side, data)] if data else []
 
     def _own(self, side: Side) -> TlsSide:

@@ -57,6 +57,10 @@ class RecordMaker:
         self._known = replace(self._known, action=Action.RELAY.value, rule=f"learned: {reason}")
         self.note = f"not decrypted: {reason}"
 
+    def beyond_our_root(self, name: str) -> None:
+        self._known = replace(self._known, action=Action.RELAY.value)
+        self.note = f"not decrypted: {name} is not among the names that our root may sign for"
+
     def relayed_by_listener(self) -> None:
         self._known = replace(self._known, action=Action.RELAY.value)
         self.note = "not decrypted: a listener to tls_clienthello asked for that"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from pointsman.wire.tls_alert import Alert
 
@@ -42,8 +42,15 @@ class TlsError(Exception):
         """The alert the peer sent us, if that is what happened, such as `unknown_ca`."""
 
 
+class CertificateFacts(NamedTuple):
+    names: tuple[str, ...] = ()
+    """DNS names and addresses."""
+    is_revocable: bool = False
+    """It names a list of revoked certificates."""
+
+
 class TlsSide:
-    __slots__ = ("_closed", "_incoming", "_tls", "closed_by_peer", "context", "established", "outgoing")
+    __slots__ = ("_closed", "_incoming", "_tls", "_withheld", "closed_by_peer", "context", "established", "outgoing")
 
     def __init__(
         self,
@@ -56,7 +63,8 @@ class TlsSide:
         self.context = context
         self._incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        """Bytes for the wire."""
+        """Bytes for the wire, behind those withheld: to be had by `take`."""
+        self._withheld = b""
         self._tls = context.wrap_bio(
             self._incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
@@ -64,6 +72,20 @@ class TlsSide:
         self.closed_by_peer = False
         """close_notify has come: what was read is all there is."""
         self._closed = False
+
+    def withhold(self) -> None:
+        """A server's handshake is done.  In TLS 1.3 what is to go out now are session tickets, which no client waits
+        for: one that closes with them unread makes its kernel send RST instead of FIN, and what it had sent last may be
+        lost.  So they travel with the first data, which is read or makes no difference."""
+        if self._tls.version() == "TLSv1.3":
+            self._withheld = self.outgoing.read()
+
+    def take(self) -> bytes:
+        """Everything for the wire, in order, except for what waits for data or `close`."""
+        if self._withheld and not self.outgoing.pending:
+            return b""
+        withheld, self._withheld = self._withheld, b""
+        return withheld + self.outgoing.read()
 
     def receive(self, data: bytes) -> None:
         """Bytes of the wire; `handshake` or `read` look at them."""
@@ -119,6 +141,8 @@ class TlsSide:
                 sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
+        if self._withheld:
+            return self.take()
         return self.outgoing.read()
 
     def close(self) -> None:
@@ -145,14 +169,14 @@ class TlsSide:
         """The peer's verified certificate, in DER; empty if it has none."""
         return self._tls.getpeercert(binary_form=True) or b""
 
-    def certificate_names(self) -> tuple[str, ...]:
-        """DNS names and addresses in the peer's verified certificate."""
+    def certificate_facts(self) -> CertificateFacts:
+        """Of the peer's verified certificate."""
         certificate = self._tls.getpeercert() or {}
         names: list[str] = []
         for entry in certificate.get("subjectAltName", ()):
             if len(entry) == 2 and entry[0] in ("DNS", "IP Address"):
                 names.append(str(entry[1]).strip())
-        return tuple(names)
+        return CertificateFacts(tuple(names), "crlDistributionPoints" in certificate)
 
 
 def _failed(error: Exception) -> TlsError:

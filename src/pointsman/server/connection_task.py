@@ -354,7 +354,7 @@ class ConnectionTask:
         self._side_opened(Side.UPSTREAM, await open_stream(upstream, Side.UPSTREAM, self))
 
     def _mint(self, command: MintLeaf) -> None:
-        ready = self._services.leaves.cached(command.names, command.alpn)
+        ready = self._services.leaves.cached(command.names, command.alpn, command.revocations)
         if ready is not None:
             self._handle(LeafReady(ready))
         else:
@@ -363,7 +363,7 @@ class ConnectionTask:
     async def _mint_in_thread(self, command: MintLeaf) -> None:
         try:
             context = await self._loop.run_in_executor(
-                self._services.threads, self._services.leaves.get, command.names, command.alpn
+                self._services.threads, self._services.leaves.get, command.names, command.alpn, command.revocations
             )
         except (ValueError, OSError) as error:
             self._handle(LeafFailed(str(error)))

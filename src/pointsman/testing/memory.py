@@ -131,7 +131,7 @@ class Rig:
     def mint(self) -> None:
         """Answer the last MintLeaf."""
         wanted = self.minted[-1]
-        self.event(LeafReady(self.leaves.get(wanted.names, wanted.alpn)))
+        self.event(LeafReady(self.leaves.get(wanted.names, wanted.alpn, wanted.revocations)))
 
     def take(self, side: Side) -> bytes:
         """What this end has received since the last call."""
@@ -165,7 +165,7 @@ class Rig:
                 case MintLeaf():
                     self.minted.append(command)
                     if self.mints_at_once:
-                        follow_up.append(LeafReady(self.leaves.get(command.names, command.alpn)))
+                        follow_up.append(LeafReady(self.leaves.get(command.names, command.alpn, command.revocations)))
                 case Consult(number, hook, subject):
                     if self._listener is None:
                         self.consults.append(command)
