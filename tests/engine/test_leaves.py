@@ -92,7 +92,7 @@ def test_a_leaf_names_our_list_if_the_origins_certificate_names_one(listed: str 
     origins = LeafCache(authority.root(), now=lambda: datetime.now(UTC))
     app = join(Rig(), origins.get((NAME,), None, listed))
 
-    certificate = app.tls.getpeercert() or {}
+    certificate: dict[str, object] = dict(app.tls.getpeercert() or {})
     assert certificate.get("crlDistributionPoints") == ((url_for(NAME),) if listed else None)
 
 

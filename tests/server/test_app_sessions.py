@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.server.intercepting import Intercepting, intercepting
 
 from pointsman.testing import authority
-from tests.server.intercepting import Intercepting, intercepting
 
 HOST = "www.example.com"
 PATIENCE = 20.0
@@ -26,11 +26,9 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-def run(
-    directory: Path, policy: str, client: Callable[[Intercepting], None], handler: Callable[..., object] = answer
-) -> None:
+def run(directory: Path, policy: str, client: Callable[[Intercepting], None]) -> None:
     async def scenario() -> None:
-        origin = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=authority.server_context(HOST))
+        origin = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=authority.server_context(HOST))
         async with origin, intercepting(directory, policy=policy) as proxy:
             proxy.redirect_to(origin.sockets[0].getsockname()[1])
             await asyncio.to_thread(client, proxy)

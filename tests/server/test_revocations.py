@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.server.intercepting import Intercepting, intercepting
 
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.engine.revocations import PATH, url_for
 from pointsman.testing import authority
-from tests.server.intercepting import Intercepting, intercepting
 
 HOST = "www.example.com"
 PATIENCE = 20.0
@@ -78,7 +78,7 @@ def fetch(proxy: Intercepting, url: str, directory: Path) -> Path:
 
 
 def verify(proxy: Intercepting, crl: Path | None) -> int:
-    extra = ["-CRLfile", crl] if crl is not None else []
+    extra: list[str | Path] = ["-CRLfile", crl] if crl is not None else []
     return subprocess.run(
         ["openssl", "verify", "-crl_check", "-x509_strict", "-CAfile", proxy.root_pem, *extra,
          proxy.root_pem.parent / "leaf.pem"],

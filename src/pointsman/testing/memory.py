@@ -57,6 +57,7 @@ class Rig:
         learned: Learned | None = None,
         sessions: Sessions | None = None,
         upstream_tls: UpstreamTls | None = None,
+        certified_tls: Callable[[str], UpstreamTls] | None = None,
         life_timeout: float = float("inf"),
         hooks: frozenset[str] = frozenset(),
         listener: Callable[[str, Asked], object] | None = None,
@@ -88,6 +89,7 @@ class Rig:
             upstream_tls or self._upstream_tls,
             self.learned,
             sessions if sessions is not None else Sessions(),
+            certified_tls=certified_tls,
             life_timeout=life_timeout,
             hooks=lambda: hooks,
         )
