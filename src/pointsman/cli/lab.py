@@ -81,7 +81,9 @@ def lab(
     # Read here too, so that a bad file is reported before anything is started.
     rules = load_policy(policy) if policy else default_policy()
     network = Network.parse(maps=maps, names=names)
-    settings = SessionSettings(network, policy, upstream_ca, placement, addons, addon_settings, key_log=key_log)
+    settings = SessionSettings(
+        network, policy, upstream_ca, placement, addons=addons, addon_settings=addon_settings, key_log=key_log
+    )
     sys.exit(asyncio.run(run_lab(settings, rules, command, flows)))
 
 
