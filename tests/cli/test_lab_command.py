@@ -243,3 +243,19 @@ os.kill(proxy, signal.SIGKILL)
 select.select([pidfd], [], [])
 sys.exit(subprocess.run(sys.argv[1:]).returncode)
 """
+
+
+def test_the_secrets_of_both_sides_are_written_where_somebody_asks_for_them(origin: Origin, tmp_path: Path) -> None:
+    log = tmp_path / "keys.log"
+    result = lab(origin, *FETCH, origin.url, options=["--key-log", str(log)])
+
+    assert result.returncode == 0, result.stderr
+    randoms = {line.split()[1] for line in log.read_text().splitlines() if line.startswith("CLIENT_TRAFFIC_SECRET_0 ")}
+    assert len(randoms) >= 2 and log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_log_that_cannot_be_written_says_so(origin: Origin, tmp_path: Path) -> None:
+    result = lab(origin, *FETCH, origin.url, options=["--key-log", str(tmp_path)])
+
+    assert result.returncode != 0
+    assert "cannot write the key log" in result.stderr and "PM456" in result.stderr

@@ -7,7 +7,16 @@ import ssl
 import pytest
 
 from pointsman.engine.events import Lost
-from pointsman.engine.learned import CLOSED, ENTRIES_LIMIT, LIFETIME, Learned
+from pointsman.engine.learned import (
+    CLOSED,
+    CLOSES_NEEDED,
+    CLOSES_NEEDED_OF_TRUSTING,
+    CLOSES_SPAN,
+    ENTRIES_LIMIT,
+    LIFETIME,
+    TRUST_LASTS,
+    Learned,
+)
 from pointsman.testing import authority
 from pointsman.testing.memory import APP, EPOCH, ORIGIN, Rig, TlsEnd, pump
 
@@ -107,3 +116,73 @@ def test_the_table_is_bounded() -> None:
     assert len(learned.entries()) == ENTRIES_LIMIT
     assert learned.find("/app", "h4.example", 0.0) is None
     assert learned.find("/app", "h5.example", 0.0) is not None
+
+
+def close_upon_our_certificate(learned: Learned) -> None:
+    rig = Rig(learned=learned)
+    client = TlsEnd(rig, APP, authority.client_context(trusts=authority.root("proxy")), NAME)
+    origin = TlsEnd(rig, ORIGIN, authority.server_context(NAME))
+    client.turn()
+    while not rig.minted:
+        origin.turn()
+    assert rig.received[APP], "our certificate is on its way"
+    rig.ends(APP)
+
+
+def complete_a_handshake(learned: Learned, name: str = NAME) -> None:
+    rig = Rig(learned=learned)
+    client = TlsEnd(rig, APP, authority.client_context(trusts=authority.root("proxy")), name)
+    pump(client, TlsEnd(rig, ORIGIN, authority.server_context(name)))
+    assert client.established
+
+
+def test_a_client_that_drops_connections_it_opened_in_advance_stays_decrypted() -> None:
+    learned = Learned()
+    close_upon_our_certificate(learned)
+    complete_a_handshake(learned)
+    for _ in range(3 * CLOSES_NEEDED_OF_TRUSTING):
+        close_upon_our_certificate(learned)
+
+    assert learned.entries() == []
+
+
+def test_an_app_that_trusts_our_root_elsewhere_needs_to_close_more_often() -> None:
+    learned = Learned()
+    complete_a_handshake(learned, "other.example.com")
+    for expected in (*[0] * (CLOSES_NEEDED_OF_TRUSTING - 1), 1):
+        close_upon_our_certificate(learned)
+        assert len(learned.entries()) == expected
+
+
+def test_a_completed_handshake_forgets_the_closes_before_it() -> None:
+    learned = Learned()
+    assert not learned.refused("/app", NAME, CLOSED, 0.0)
+    learned.accepted("/app", NAME, 1.0)
+    later = 1.0 + TRUST_LASTS
+    assert not learned.refused("/app", NAME, CLOSED, later)
+    assert learned.refused("/app", NAME, CLOSED, later + 1)
+
+
+def test_closes_count_within_a_minute_only() -> None:
+    learned = Learned()
+    assert not learned.refused("/app", NAME, CLOSED, 0.0)
+    assert not learned.refused("/app", NAME, CLOSED, CLOSES_SPAN + 1)
+    assert learned.refused("/app", NAME, CLOSED, 2 * CLOSES_SPAN + 1)
+
+
+def test_connections_that_were_open_at_the_same_time_are_one_attempt() -> None:
+    learned = Learned()
+    for number in range(3 * CLOSES_NEEDED):
+        assert not learned.refused("/app", NAME, CLOSED, 10.0 + number / 10, lasted=5.0)
+    assert learned.refused("/app", NAME, CLOSED, 20.0, lasted=1.0)
+
+
+def test_what_is_known_of_trusting_apps_is_bounded() -> None:
+    learned = Learned()
+    for number in range(ENTRIES_LIMIT + 5):
+        learned.accepted(f"/app{number}", NAME, 0.0)
+
+    assert not learned.refused("/app4", NAME, CLOSED, 1.0)
+    assert learned.refused("/app4", NAME, CLOSED, 2.0), "the oldest is forgotten"
+    for at in range(3):
+        assert not learned.refused("/app5", NAME, CLOSED, float(at))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pointsman.authority.leaf_cache import LeafCache
+from pointsman.authority.revocations import Revocations
 from pointsman.control.secrets import Secrets
 from pointsman.engine.connection import Settings
 from pointsman.engine.flow_record import FlowRecord
@@ -80,6 +81,7 @@ async def intercepting(
         settings = Settings(
             parse_policy(policy.encode(), "test.toml"),
             lambda alpn: authority.client_context(*alpn),
+            revocations=Revocations(authority.root("proxy"), now=lambda: datetime.now(UTC)),
             hooks=lambda: hooks.wanted if hooks is not None else frozenset(),
         )
         server = Server(system, settings, services, Limits())

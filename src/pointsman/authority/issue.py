@@ -91,7 +91,17 @@ def permitted_names(root: Root) -> tuple[str, ...]:
 def may_sign(root: Root, name: str) -> bool:
     """Is `name` within the root's name constraints?  Constraints on DNS names leave addresses free."""
     permitted = permitted_names(root)
-    if not permitted or _address(name) is not None:
+    return not permitted or _is_permitted(permitted, name)
+
+
+def signable(root: Root, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those within the root's name constraints: any other would spoil the whole leaf."""
+    permitted = permitted_names(root)
+    return tuple(name for name in names if _is_permitted(permitted, name)) if permitted else names
+
+
+def _is_permitted(permitted: tuple[str, ...], name: str) -> bool:
+    if _address(name) is not None:
         return True
     host = name.lower().removeprefix("*.")
     return any(host == tree.lower() or host.endswith("." + tree.lower()) for tree in permitted)
@@ -112,11 +122,20 @@ def issue_revocations(root: Root, *, now: datetime, number: int) -> x509.Certifi
 
 
 def issue_leaf(
-    root: Root, names: Iterable[str], key: EllipticCurvePublicKey, *, now: datetime, serial: int
+    root: Root,
+    names: Iterable[str],
+    key: EllipticCurvePublicKey,
+    *,
+    now: datetime,
+    serial: int,
+    revocations: str | None = None,
 ) -> x509.Certificate:
     """A server certificate for `names` (DNS names, wildcards, addresses), the name that was asked for first.
 
     Names that no certificate can carry are left out, and so is what exceeds MAX_NAMES.
+
+    Args:
+        revocations: URL of the list of revoked certificates.
 
     Raises:
         ValueError: none is left.
@@ -127,7 +146,7 @@ def issue_leaf(
     authority = root.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     subject = _subject(general[0])
     until = min(now + LEAF_LIFETIME, root.certificate.not_valid_after_utc)
-    return (
+    builder = (
         _builder(
             subject=subject,
             issuer=root.certificate.subject,
@@ -143,8 +162,11 @@ def issue_leaf(
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
-        .sign(root.key, hashes.SHA256())
     )
+    if revocations is not None:
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(revocations)], None, None, None)
+        builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+    return builder.sign(root.key, hashes.SHA256())
 
 
 def _builder(

@@ -18,18 +18,21 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Lock
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
-from pointsman.authority.issue import Root, issue_leaf
+from pointsman.authority.issue import Root, issue_leaf, signable
 
 CAPACITY = 1024  # contexts; one takes about 100 KiB in OpenSSL
+CAPACITY_WITH_KEY_LOG = 128
+TICKETS = 1  # for each connection: it is good for one more, which brings the next
 RENEW_BEFORE_END = timedelta(days=10)
 
-Key = tuple[tuple[str, ...], str | None]
+Key = tuple[tuple[str, ...], str | None, str | None]
 
 
 class LeafCache:
@@ -40,11 +43,15 @@ class LeafCache:
         now: Callable[[], datetime],
         serial: Callable[[], int] = x509.random_serial_number,
         capacity: int = CAPACITY,
+        key_log: Path | None = None,
     ) -> None:
+        """`key_log`: where TLS secrets are written."""
         self._root = root
         self._now = now
         self._serial = serial
-        self._capacity = capacity
+        # With a key log each context holds a file open.
+        self._capacity = capacity if key_log is None else min(capacity, CAPACITY_WITH_KEY_LOG)
+        self._key_log = key_log
         self._key = generate_private_key(SECP256R1())
         self._key_pem = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -56,22 +63,31 @@ class LeafCache:
     def __len__(self) -> int:
         return len(self._ready)
 
-    def cached(self, names: tuple[str, ...], alpn: str | None) -> ssl.SSLContext | None:
+    def cached(self, names: tuple[str, ...], alpn: str | None, revocations: str | None = None) -> ssl.SSLContext | None:
         """What is there already; never issues.  Waits only while another thread issues."""
         with self._lock:
-            return self._look_up((names, alpn))
+            return self._look_up((names, alpn, revocations))
 
-    def get(self, names: tuple[str, ...], alpn: str | None) -> ssl.SSLContext:
-        """Raises ValueError if no name can be in a certificate, OSError if there is no room for the file."""
+    def get(self, names: tuple[str, ...], alpn: str | None, revocations: str | None = None) -> ssl.SSLContext:
+        """`revocations`: URL of a list that the leaf names.
+
+        Raises ValueError if no name can be in a certificate, OSError if there is no room for the file."""
         # The lock covers the issuing too: a page that opens six connections to one host needs one leaf.
         with self._lock:
-            found = self._look_up((names, alpn))
+            found = self._look_up((names, alpn, revocations))
             if found is not None:
                 return found
-            certificate = issue_leaf(self._root, names, self._key.public_key(), now=self._now(), serial=self._serial())
+            certificate = issue_leaf(
+                self._root,
+                signable(self._root, names),
+                self._key.public_key(),
+                now=self._now(),
+                serial=self._serial(),
+                revocations=revocations,
+            )
             context = self._context(certificate, alpn)
             valid = (certificate.not_valid_before_utc, certificate.not_valid_after_utc - RENEW_BEFORE_END)
-            self._ready[names, alpn] = (*valid, context)
+            self._ready[names, alpn, revocations] = (*valid, context)
             self.issued += 1
             while len(self._ready) > self._capacity:
                 self._ready.popitem(last=False)
@@ -91,8 +107,9 @@ class LeafCache:
     def _context(self, certificate: x509.Certificate, alpn: str | None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # A ticket that the app has not read when it closes makes its kernel send RST instead of FIN.
-        context.num_tickets = 0
+        context.num_tickets = TICKETS
+        if self._key_log is not None:
+            context.keylog_filename = str(self._key_log)
         if alpn is not None:
             context.set_alpn_protocols([alpn])
         _load(context, self._key_pem + certificate.public_bytes(serialization.Encoding.PEM))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @options.policy
 @options.upstream_ca
 @options.flows
+@options.key_log
 @options.addons
 @options.addon_settings
 @click.option(
@@ -44,6 +45,7 @@ def lab(
     policy: Path | None,
     upstream_ca: tuple[Path, ...],
     flows: Path | None,
+    key_log: Path | None,
     addons: tuple[str, ...],
     addon_settings: tuple[str, ...],
     maps: tuple[str, ...],
@@ -79,7 +81,9 @@ def lab(
     # Read here too, so that a bad file is reported before anything is started.
     rules = load_policy(policy) if policy else default_policy()
     network = Network.parse(maps=maps, names=names)
-    settings = SessionSettings(network, policy, upstream_ca, placement, addons=addons, addon_settings=addon_settings)
+    settings = SessionSettings(
+        network, policy, upstream_ca, placement, addons=addons, addon_settings=addon_settings, key_log=key_log
+    )
     sys.exit(asyncio.run(run_lab(settings, rules, command, flows)))
 
 

@@ -23,6 +23,12 @@ addon_settings = click.option(
     "--set", "addon_settings", multiple=True, metavar="NAME=VALUE", help="an option that an addon declares"
 )
 flows = click.option("--flows", type=PATH, metavar="FILE", help="append flow records to FILE as JSON lines")
+key_log = click.option(
+    "--key-log",
+    type=PATH,
+    metavar="FILE",
+    help="write the secrets of all TLS connections to FILE (NSS format), so that Wireshark reads captures",
+)
 ca_dir = click.option(
     "--ca", "ca_dir", type=PATH, metavar="DIR", default=default_ca_dir, help="where our certificate authority is kept"
 )

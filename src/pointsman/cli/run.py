@@ -42,6 +42,7 @@ LIMIT_NAMES = {
 @options.policy
 @options.upstream_ca
 @options.flows
+@options.key_log
 @options.addons
 @options.addon_settings
 @click.option(
@@ -79,6 +80,7 @@ def run(
     policy: Path | None,
     upstream_ca: tuple[Path, ...],
     flows: Path | None,
+    key_log: Path | None,
     addons: tuple[str, ...],
     addon_settings: tuple[str, ...],
     port: int,
@@ -114,6 +116,7 @@ def run(
         port=port,
         upstream_ca=upstream_ca,
         flow_file=flows,
+        key_log=key_log,
         print_flows=not (as_json or quiet),
         json_flows=as_json and not quiet,
         addons=addons,

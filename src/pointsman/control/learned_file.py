@@ -39,9 +39,12 @@ class LearnedFile:
             self._look()
         return self._learned.find(app, host, now)
 
-    def refused(self, app: str | None, host: str, reason: str, now: float) -> None:
+    def accepted(self, app: str | None, host: str, now: float) -> None:
+        self._learned.accepted(app, host, now)
+
+    def refused(self, app: str | None, host: str, reason: str, now: float, lasted: float = 0.0) -> None:
         self._look()  # another worker may have learned something since
-        if self._learned.refused(app, host, reason, now):
+        if self._learned.refused(app, host, reason, now, lasted):
             self._save()
 
     def entries(self) -> list[Entry]:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TextIO
 
 from pointsman.addons.files import AddonFiles, open_addons
+from pointsman.authority.issue import Root, may_sign, permitted_names
 from pointsman.authority.leaf_cache import LeafCache
+from pointsman.authority.revocations import Revocations
 from pointsman.authority.root_store import load_or_create_root, root_path
 from pointsman.control.canary import Canary, canary_filters, open_canary
 from pointsman.control.drain import Drain
@@ -35,8 +37,10 @@ from pointsman.control.secrets import Secrets
 from pointsman.control.settings import Settings
 from pointsman.control.takeover import OnStep, Takeover, cannot_take_over
 from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.engine.connection import anything
 from pointsman.engine.rebuild import nobody
 from pointsman.server.connection_task import Services
+from pointsman.server.key_log import prepare_key_log
 from pointsman.server.listener import Listeners, listen
 from pointsman.server.server import Server, mint_threads
 from pointsman.server.upstream_dial import Upstreams
@@ -75,7 +79,10 @@ async def assemble(
     Raises PointsmanError.
     """
     root = load_or_create_root(settings.ca_dir, key_protection())
-    upstream_tls = UpstreamContexts(settings.upstream_ca)
+    if settings.key_log is not None:
+        prepare_key_log(settings.key_log)
+    policy_dir = settings.policy_file.parent if settings.policy_file is not None else Path()
+    upstream_tls = UpstreamContexts(settings.upstream_ca, certificates=policy_dir, key_log=settings.key_log)
     addons = None
     if hire is None:  # otherwise the workers have them
         opening = open_addons(settings.addons, settings.addon_settings, lambda: upstream_tls(("http/1.1",)))
@@ -87,7 +94,7 @@ async def assemble(
     else:
         listeners = Listeners(seat.endpoints, seat.listening)
     stack.callback(listeners.close)
-    leaves = LeafCache(root, now=lambda: datetime.now(UTC))
+    leaves = LeafCache(root, now=lambda: datetime.now(UTC), key_log=settings.key_log)
     learned = LearnedFile(settings.ca_dir / LEARNED_NAME)
     services = Services(
         system.redirects,
@@ -95,7 +102,7 @@ async def assemble(
         leaves,
         threads,
         flows.write,
-        learn=lambda app, host, reason: learned.refused(app, host, reason, time.time()),
+        learn=lambda app, host, reason, lasted: learned.refused(app, host, reason, time.time(), lasted),
         hooks=addons.host if addons else None,
     )
     registration = _registration(settings, system, listeners, stack)
@@ -104,7 +111,7 @@ async def assemble(
     if hire is not None:
         server = hire(listeners, registration.again)
     else:
-        engine = _engine(settings, upstream_tls, learned, addons)
+        engine = _engine(settings, upstream_tls, learned, addons, root)
         server = Server(system, engine, services, settings.limits, seat.first_flow_id if seat is not None else 1)
         if settings.takeover:
             canary = await _canary(settings, leaves, services, stack)
@@ -141,7 +148,7 @@ def _upstreams(settings: Settings, system: System, upstream_tls: UpstreamContext
 
 
 def _engine(
-    settings: Settings, upstream_tls: UpstreamContexts, learned: LearnedFile, addons: AddonFiles | None
+    settings: Settings, upstream_tls: UpstreamContexts, learned: LearnedFile, addons: AddonFiles | None, root: Root
 ) -> EngineSettings:
     return EngineSettings(
         settings.policy,
@@ -150,6 +157,9 @@ def _engine(
         idle_timeout=settings.limits.idle_timeout,
         dial_timeout=settings.limits.dial_timeout,
         life_timeout=settings.limits.life_timeout,
+        certified_tls=upstream_tls.with_certificate,
+        may_sign=partial(may_sign, root) if permitted_names(root) else anything,
+        revocations=Revocations(root, now=lambda: datetime.now(UTC)),
         hooks=(lambda: addons.host.wanted) if addons is not None else nobody,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from pointsman.control.client_certificate import check_client_certificate
 from pointsman.errors import Exit, PointsmanError
 from pointsman.policy.decision import Action
 from pointsman.policy.load import parse_policy
@@ -30,7 +31,35 @@ def load_policy(path: Path) -> Policy:
     def read_list(name: str) -> bytes:
         return _read(path.parent / name, MAX_LIST_SIZE)
 
-    return parse_policy(data, str(path), read_list)
+    policy = parse_policy(data, str(path), read_list)
+    _check_certificates(policy, path)
+    return policy
+
+
+def _check_certificates(policy: Policy, path: Path) -> None:
+    checked: dict[str, str | None] = {}
+    wrong: list[str] = []
+    for rule in policy.rules:
+        name = rule.client_certificate
+        if name is None:
+            continue
+        if name not in checked:
+            try:
+                check_client_certificate(path.parent / name)
+                checked[name] = None
+            except ValueError as error:
+                checked[name] = str(error)
+        if (problem := checked[name]) is not None:
+            wrong.append(f"{path}:{rule.line}: client_certificate: cannot use {name}: {problem}")
+    if wrong:
+        raise PointsmanError(
+            f"cannot use the policy {path}: {len(wrong)} error{'s' if len(wrong) > 1 else ''}",
+            code="PM301",
+            seen="\n".join(wrong),
+            effect="no rule of this file is in force; what was in force before still is",
+            do="mend the lines above and try again",
+            status=Exit.POLICY,
+        )
 
 
 def default_policy_text() -> str:

@@ -24,6 +24,8 @@ class Settings:
     """Listen on every address and not on loopback alone: on a gateway the redirected come from elsewhere."""
     upstream_ca: tuple[Path, ...] = ()
     """PEM files with roots trusted upstream, besides those of the system."""
+    key_log: Path | None = None
+    """Where the secrets of all TLS connections are written, so that captures can be read."""
     flow_file: Path | None = None
     """Flow records as JSON lines, appended."""
     print_flows: bool = False

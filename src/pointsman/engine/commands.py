@@ -52,13 +52,18 @@ class MintLeaf(Struct, frozen=True, gc=False):
     names: tuple[str, ...]
     """The name the app asked for first."""
     alpn: str | None
+    revocations: str | None = None
+    """URL of the list of revoked certificates that the leaf is to name."""
 
 
 class Learn(Struct, frozen=True, gc=False):
-    """The app has refused our certificate for this host; the next attempt should be relayed."""
+    """The app has refused our certificate for this host, or we cannot stand between; the next attempt should be
+    relayed."""
 
     host: str
     reason: str
+    lasted: float = 0.0
+    """Seconds since the app's hello."""
 
 
 class Consult(Struct, frozen=True, gc=False):

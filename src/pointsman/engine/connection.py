@@ -41,16 +41,18 @@ from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
 from pointsman.engine.learned import Learned, Memory
 from pointsman.engine.notices import Notices
+from pointsman.engine.origin_fault import Terms
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.rebuild import Rebuilt, nobody
 from pointsman.engine.rebuild_tls import MakeRebuild, RebuiltInterception
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
+from pointsman.engine.revocations import is_asked_for, response
 from pointsman.engine.sessions import Sessions
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Connection as Subject
 from pointsman.policy.match import evaluate, possible
-from pointsman.policy.rules import Detected, Policy, Protocol
+from pointsman.policy.rules import Detected, Policy, Protocol, Rule
 from pointsman.policy.upstreams import Upstream
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -67,6 +69,11 @@ ATTEMPTS_MARGIN = 1.0  # seconds by which an upstream, which keeps the dial's ti
 HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
 
 
+def anything(name: str) -> bool:
+    del name
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     policy: Policy
@@ -77,6 +84,12 @@ class Settings:
     dial_timeout: float = 20.0  # seconds
     life_timeout: float = float("inf")  # seconds from the first to the last moment
     close_timeout: float = 60.0  # seconds for the last bytes to leave
+    certified_tls: Callable[[str], UpstreamTls] | None = None
+    """As `upstream_tls`, with the client certificate in this file."""
+    may_sign: Callable[[str], bool] = anything
+    """Is this name within what our root may sign for?"""
+    revocations: Callable[[], bytes] | None = None
+    """Our list of revoked certificates (DER), for who asks (`engine.revocations`)."""
     hooks: Callable[[], frozenset[str]] = nobody
     """The hooks that somebody listens to now; of others nobody is asked."""
 
@@ -112,6 +125,9 @@ class Connection:
         self._rebuilds = False
         """The layer may pause sides at any time, and has questions."""
         self._notices = Notices(flow, settings.hooks)
+        self._must_relay = False
+        """Decrypting was tried, and cannot be."""
+        self._told_accepted = False
         self._early = bytearray()
         """What the origin has sent while a listener to `tls_clienthello` is asked."""
         self.steady = False
@@ -197,6 +213,8 @@ class Connection:
                 return self._after(self._layer.leaf_failed(error), now)
             case Lost(side, error):
                 if isinstance(self._layer, Interception):
+                    if not self._layer.needs(side):
+                        return []
                     self._layer.lost(side)
                 return self._over(now, f"{side.value} lost: {error}", Abort())
             case Stopping():
@@ -294,6 +312,10 @@ class Connection:
             if peeked.head is not None:
                 return [Send(Side.DOWNSTREAM, BLOCK_PAGE), *self._over(now, None, Close())]
             return self._over(now, None, Abort())
+        if peeked.head is not None and self._settings.revocations is not None and is_asked_for(peeked.head):
+            self._records.note = "answered by the proxy: the list of revoked certificates of its root"
+            page = response(self._settings.revocations())
+            return [Send(Side.DOWNSTREAM, page), *self._over(now, None, Close())]
         notices = self._notices.decided(self._decision, peeked)
         dial = self._dial(now, self._upstream_of(self._decision), peeked.host)
         return [*notices, *(self._run(now) if self._connected else dial)]
@@ -361,19 +383,19 @@ class Connection:
         commands += self._resume(Side.UPSTREAM, "hello")
         if isinstance(self._layer, Interception | Rebuilt):
             commands += self._after(self._layer.start(now), now)
+        if held and not self.closing:
+            commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
         if self._early and not self.closing:
             commands += self._after(self._layer.receive(Side.UPSTREAM, bytes(self._early), now), now)
             self._early.clear()
-        if held and not self.closing:
-            commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
-        if self._downstream_ended and not self.closing:
+        if self._downstream_ended and not self.closing and self._layer is not None:
             commands += self._after(self._layer.end(Side.DOWNSTREAM, now), now)
         return commands
 
     def _choose_layer(self, now: float) -> Relay | Interception | Rebuilt:
         assert self._decision is not None, "a layer follows a decision"
         peeked = self._peeked
-        if not self._decision.action.decrypts:
+        if not self._decision.action.decrypts or self._must_relay:
             return Relay()
         make_rebuild = self._make_rebuild(self._decision)
         if peeked.hello is None:
@@ -394,12 +416,23 @@ class Connection:
             self._records.relayed_as_learned(known)
             return Relay()
         port, sessions = self._flow.original_destination[1], self._settings.sessions
-        upstream_tls = self._settings.upstream_tls
+        if not self._settings.may_sign(name):
+            self._records.beyond_our_root(name)
+            return Relay()
+        upstream_tls, terms = self._origin_terms(self._decision.rule, left_out=len(spoken) < len(set(alpn)))
         if make_rebuild is not None:
             return RebuiltInterception(
-                name, spoken, upstream_tls, now, port=port, sessions=sessions, make_rebuild=make_rebuild
+                name, spoken, upstream_tls, now, port=port, sessions=sessions, terms=terms, make_rebuild=make_rebuild
             )
-        return Interception(name, spoken, upstream_tls, now, port=port, sessions=sessions)
+        return Interception(name, spoken, upstream_tls, now, port=port, sessions=sessions, terms=terms)
+
+    def _origin_terms(self, rule: Rule | None, *, left_out: bool) -> tuple[UpstreamTls, Terms]:
+        settings = self._settings
+        if rule is None:
+            return settings.upstream_tls, Terms(left_out=left_out)
+        if rule.client_certificate is None or settings.certified_tls is None:
+            return settings.upstream_tls, Terms(rule.on_invalid, left_out=left_out)
+        return settings.certified_tls(rule.client_certificate), Terms(rule.on_invalid, True, left_out)
 
     def _make_rebuild(self, decision: Decision) -> MakeRebuild | None:
         settings, wall = self._settings, self._records.wall
@@ -411,6 +444,13 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
+        if isinstance(layer, Interception) and not self.steady:
+            if layer.step_aside is not None:
+                return self._step_aside(layer, layer.step_aside, now)
+            if layer.accepted and not self._told_accepted:
+                self._told_accepted = True
+                self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
+            self._records.note = self._records.note or layer.note
         if not self.steady:
             self.steady = layer.handshake_deadline is None and not self._rebuilds
             if self.steady and not isinstance(layer, Rebuilt):
@@ -425,6 +465,20 @@ class Connection:
         elif layer.finished:
             commands += self._over(now, None, Close())
         return commands
+
+    def _step_aside(self, layer: Interception, reason: str, now: float) -> list[Command]:
+        """Nobody has answered the app yet, so its hello can go to the origin as it is, on a connection of its own."""
+        self._records.stepped_aside(reason)
+        self._must_relay, self._layer, self._rebuilds = True, None, False
+        self._stage, self._held = _Stage.DECIDED, bytearray(layer.held)
+        self._paused_for[Side.UPSTREAM].clear()
+        self._dialled = False
+        address = str(self._flow.original_destination[0])
+        return [
+            Learn(layer.name, reason, layer.lasted(now)),
+            *self._resume(Side.DOWNSTREAM, "layer"),
+            *self._dial(now, self._upstream, layer.name if layer.name != address else None),
+        ]
 
     def _own_pauses(self, commands: list[Command]) -> list[Command]:
         """A layer pauses for its handshake, the connection for congestion: a side reads when both let it."""
@@ -457,7 +511,7 @@ class Connection:
         self._held.clear()
         learn: list[Command] = []
         if isinstance(self._layer, Interception) and self._layer.refusal is not None:
-            learn.append(Learn(self._layer.name, self._layer.refusal))
+            learn.append(Learn(self._layer.name, self._layer.refusal, self._layer.lasted(now)))
         last: list[Command] = [*learn]
         if isinstance(self._layer, RebuiltInterception | Rebuilt):
             last += self._layer.cut_off(now, error or "no response")

@@ -3,9 +3,12 @@
 The order is what makes it honest.  First the origin: handshake and verification with the name the app asked for and
 the ALPN it offered.  Then a leaf that mirrors the origin's names, then the app's own handshake, fed with the bytes
 that were held back.  A fault of the origin reaches the app as a fatal alert of the same meaning, never as a
-connection that looks well.
+connection that looks well; or, if the rule says so, as a page that says what the fault is.  Where origin and app can do
+without us but not with us (`engine.origin_fault`), the connection steps aside and is relayed.
 
     UPSTREAM_HANDSHAKE ─▶ MINTING ─▶ DOWNSTREAM_HANDSHAKE ─▶ STREAMING
+     │ certificate not valid, and the rule wants a page         │
+     └────▶ MINTING ────▶ DOWNSTREAM_HANDSHAKE ────▶ ANSWERING ─┘ (no more of it reaches the origin)
              any of them ─▶ failed: `failure` says why, and the owner closes
 
 It decides nothing about policy and holds no socket.
@@ -24,13 +27,16 @@ from pointsman.engine.exchange import Exchange, Observer
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
 from pointsman.engine.learned import CLOSED
+from pointsman.engine.origin_fault import HEARD_LIMIT, Terms, fault_page, reason_to_step_aside
+from pointsman.engine.revocations import url_for
 from pointsman.engine.sessions import Sessions
 from pointsman.engine.tls import TlsError, TlsSide
+from pointsman.policy.rules import OnInvalid
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
 HANDSHAKE_TIMEOUT = 15.0  # seconds for both handshakes together
 HELD_LIMIT = 64 * 1024  # bytes from the app before its handshake begins; then it is paused
-NAMES_LIMIT = 100  # names mirrored into a leaf
+NAMES_LIMIT = 1000  # names mirrored into a leaf; large CDNs list hundreds
 HTTP1 = "http/1.1"
 HTTP2 = "h2"
 SPOKEN = (HTTP2, HTTP1)
@@ -45,6 +51,10 @@ class _State(Enum):
     MINTING = auto()
     DOWNSTREAM_HANDSHAKE = auto()
     STREAMING = auto()
+    ANSWERING = auto()
+
+
+_TERMS = Terms()
 
 
 class Interception:
@@ -57,6 +67,7 @@ class Interception:
         *,
         port: int = 443,
         sessions: Sessions | None = None,
+        terms: Terms = _TERMS,
     ) -> None:
         """`name` is whom the app asked for, a host or an address; `alpn` what it offered and we take part in."""
         self._sessions = sessions if sessions is not None else Sessions()
@@ -76,6 +87,18 @@ class Interception:
         )
         self._downstream: TlsSide | None = None
         self._held = bytearray()
+        self._terms = terms
+        self._alpn = alpn
+        self._began = now
+        self._heard = bytearray()
+        """What the origin has said in its handshake."""
+        self._fault: str | None = None
+        """Why the app gets a page and not the origin."""
+        self.accepted = False
+        """The app has completed a handshake with our certificate."""
+        self.step_aside: str | None = None
+        """Why this connection is to be relayed, which is still possible."""
+        self.note: str | None = None
         self._observer: Observer = Http1Observer()
         self._ended: set[Side] = set()
         self._closed: set[Side] = set()
@@ -84,7 +107,7 @@ class Interception:
         self.handshake_deadline: float | None = now + HANDSHAKE_TIMEOUT
         self.failure: str | None = None
         self.refusal: str | None = None
-        """How the app refused our certificate, if it did: an alert, or CLOSED."""
+        """How the app refused our certificate, if it did: an alert, or CLOSED.  Or why the origin is to be relayed."""
         self._commands: list[Command] = []
         self.news = False
         """After `carry`: there are commands or exchanges to take, or there is a failure."""
@@ -92,6 +115,19 @@ class Interception:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def held(self) -> bytes:
+        """All that the app has sent, until its own handshake begins."""
+        return bytes(self._held)
+
+    def lasted(self, now: float) -> float:
+        """Seconds since the app's hello."""
+        return now - self._began
+
+    def needs(self, side: Side) -> bool:
+        """Could it go on without this side?"""
+        return self._fault is None or side is Side.DOWNSTREAM
 
     @property
     def finished(self) -> bool:
@@ -120,9 +156,12 @@ class Interception:
 
     def end(self, side: Side, now: float) -> list[Command]:
         """FIN.  Without a close_notify before it the stream was cut off, and so is what the other side gets."""
-        if side in self._ended or self.failure is not None:
+        if side in self._ended or self.failure is not None or not self.needs(side):
             return []
         self._ended.add(side)
+        if self._state is _State.ANSWERING:
+            self.failure = self._fault
+            return []
         if self._state is not _State.STREAMING:
             return self._ended_early(side)
         self._observer.end(side, now)
@@ -157,7 +196,7 @@ class Interception:
         self._observer.cut(now, why)
 
     def _receive(self, side: Side, data: bytes, now: float) -> list[Command]:
-        if self.failure is not None:
+        if self.failure is not None or not self.needs(side):
             return []
         if side is Side.DOWNSTREAM and self._downstream is None:
             self._held += data
@@ -166,7 +205,11 @@ class Interception:
         own.receive(data)
         match self._state:
             case _State.UPSTREAM_HANDSHAKE:
+                if len(self._heard) < HEARD_LIMIT:
+                    self._heard += data
                 return self._upstream_handshake(now)
+            case _State.ANSWERING:
+                return self._answer(now)
             case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
                 return self._downstream_handshake(now)
             case _:
@@ -177,32 +220,52 @@ class Interception:
         commands = self._flush(Side.UPSTREAM)
         if done:
             self._state = _State.MINTING
+            self._heard.clear()
             if self._offered and not self._upstream.resumed():
                 self._session_refused = True
                 self._wants_session = self._sessions.refused(self._session_key, self._upstream.context, now)
             if self._upstream.alpn() == HTTP2:
                 self._observer = Http2Observer()
             upstream = self._upstream
-            names = dict.fromkeys(
-                (self._name, *self._sessions.names(upstream.certificate(), upstream.certificate_names))
-            )
-            commands += [
-                Pause(Side.UPSTREAM),
-                MintLeaf(tuple(names)[:NAMES_LIMIT], self._upstream.alpn()),
-            ]
+            facts = self._sessions.facts(upstream.certificate(), upstream.certificate_facts)
+            names = tuple(dict.fromkeys((self._name, *facts.names)))[:NAMES_LIMIT]
+            revocations = url_for(self._name) if facts.is_revocable else None
+            commands += [Pause(Side.UPSTREAM), MintLeaf(names, upstream.alpn(), revocations)]
         return commands
 
     def _downstream_handshake(self, now: float) -> list[Command]:
-        done = self._own(Side.DOWNSTREAM).handshake()
+        own = self._own(Side.DOWNSTREAM)
+        done = own.handshake()
+        if done:
+            own.withhold()
         commands = self._flush(Side.DOWNSTREAM)
+        if done and self._fault is not None:
+            self._state = _State.ANSWERING
+            return commands + self._answer(now)
         if done:
             self._state = _State.STREAMING
             self.handshake_deadline = None
+            self.accepted = True
             # Either side may have sent more than its handshake.
             commands += [Resume(Side.UPSTREAM), *self._stream(Side.DOWNSTREAM, now), *self._stream(Side.UPSTREAM, now)]
             for side in self._ended:
                 commands.append(End(side.other))
         return commands
+
+    def _answer(self, now: float) -> list[Command]:
+        """The app's request, which is read to its end so that no RST overtakes the page, gets the page."""
+        own, reason = self._own(Side.DOWNSTREAM), self._fault or ""
+        asked = own.decrypt(b"")
+        self._observer.receive(Side.DOWNSTREAM, asked, now)
+        if not self._observer.seen_request or Side.UPSTREAM in self._closed:
+            return self._flush(Side.DOWNSTREAM)
+        self._closed.add(Side.UPSTREAM)  # the page is all there will be
+        page = fault_page(self._name, reason)
+        self._observer.receive(Side.UPSTREAM, page, now)
+        self.bytes_up, self.bytes_down = len(asked), len(page)
+        carried = own.encrypt(page)
+        own.close()
+        return [Send(Side.DOWNSTREAM, carried), *self._flush(Side.DOWNSTREAM), End(Side.DOWNSTREAM)]
 
     def carry(self, side: Side, data: bytes, now: float) -> bytes:
         """While `streaming`: decrypt `data` and what came before it, observe it, and encrypt it for the other side.
@@ -239,7 +302,7 @@ class Interception:
             self._closed.add(side)
             observer.end(side, now)
             other.close()
-            carried += other.outgoing.read()
+            carried += other.take()
         if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
             self._commands += self._flush(side)
             self.news = True
@@ -265,7 +328,7 @@ class Interception:
         return [Send(side.other, carried), *commands] if carried else commands
 
     def _flush(self, side: Side) -> list[Command]:
-        data = self._own(side).outgoing.read()
+        data = self._own(side).take()
         return [Send(side, data)] if data else []
 
     def _own(self, side: Side) -> TlsSide:
@@ -276,6 +339,12 @@ class Interception:
 
     def _fail(self, side: Side, failed: TlsError) -> list[Command]:
         if side is Side.UPSTREAM and self._state is _State.UPSTREAM_HANDSHAKE:
+            self.step_aside = reason_to_step_aside(failed, self._terms, bytes(self._heard), established=False)
+            if self.step_aside is not None:
+                return []
+            may_ask = not self._alpn or HTTP1 in self._alpn
+            if failed.invalid_certificate and self._terms.on_invalid is OnInvalid.PAGE and may_ask:
+                return self._begin_page(failed)
             self.failure = f"TLS upstream: {failed}"
             # OpenSSL has its own alert for the origin; the app gets one of the same meaning.
             return [*self._flush(Side.UPSTREAM), Send(Side.DOWNSTREAM, fatal_alert(failed.alert))]
@@ -284,8 +353,17 @@ class Interception:
             self.refusal = failed.refused_by_peer
         else:
             self.failure = f"TLS {side.value}: {failed}"
+            if side is Side.UPSTREAM and not self.bytes_down:
+                self.refusal = reason_to_step_aside(failed, self._terms, b"", established=True)
         flushed = self._flush(Side.UPSTREAM)
         return flushed + self._flush(Side.DOWNSTREAM) if self._downstream is not None else flushed
+
+    def _begin_page(self, failed: TlsError) -> list[Command]:
+        self._fault = f"TLS upstream: {failed}"
+        self.note = f"the app got an error page of ours: {failed}"
+        self._state = _State.MINTING
+        alpn = HTTP1 if self._alpn else None
+        return [*self._flush(Side.UPSTREAM), End(Side.UPSTREAM), MintLeaf((self._name,), alpn)]
 
     def _ended_early(self, side: Side) -> list[Command]:
         if self._state is not _State.UPSTREAM_HANDSHAKE and side is Side.UPSTREAM:

@@ -12,6 +12,7 @@ from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.interception import Interception, UpstreamTls
+from pointsman.engine.origin_fault import Terms
 from pointsman.engine.rebuild import Rebuild
 from pointsman.engine.sessions import Sessions
 
@@ -29,9 +30,10 @@ class RebuiltInterception(Interception):
         *,
         port: int,
         sessions: Sessions,
+        terms: Terms,
         make_rebuild: MakeRebuild,
     ) -> None:
-        super().__init__(name, alpn, upstream_tls, now, port=port, sessions=sessions)
+        super().__init__(name, alpn, upstream_tls, now, port=port, sessions=sessions, terms=terms)
         self._make_rebuild = make_rebuild
         self._rebuild: Rebuild | None = None
 
@@ -45,7 +47,9 @@ class RebuiltInterception(Interception):
 
     @property
     def protocol(self) -> str:
-        if self._rebuild is None or not self._rebuild.seen_request:
+        if self._rebuild is None:
+            return super().protocol
+        if not self._rebuild.seen_request:
             return "tls"
         return "h2" if self._rebuild.protocol == "h2" else "https"
 
@@ -73,7 +77,7 @@ class RebuiltInterception(Interception):
         return self._carried_out(self._rebuild.late(now))
 
     def exchanges(self) -> list[Exchange]:
-        return self._rebuild.take() if self._rebuild is not None else []
+        return self._rebuild.take() if self._rebuild is not None else super().exchanges()
 
     def cut_off(self, now: float, why: str) -> list[Command]:
         """As `cut`; returns questions that nobody waits for."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import Interception
-from pointsman.engine.learned import Entry
+from pointsman.engine.learned import ORIGINS, Entry
 from pointsman.engine.peek import Peeked
 from pointsman.engine.rebuild import Rebuilt
 from pointsman.engine.relay import Relay
@@ -49,7 +49,17 @@ class RecordMaker:
     def relayed_as_learned(self, entry: Entry) -> None:
         self._known = replace(self._known, action=Action.RELAY.value, rule=f"learned: {entry.reason}")
         until = datetime.fromtimestamp(entry.until, UTC)
-        self.note = f"not decrypted until {until:%Y-%m-%d %H:%M}Z: the app refused our certificate for this host"
+        why = entry.reason if entry.reason in ORIGINS else "the app refused our certificate for this host"
+        self.note = f"not decrypted until {until:%Y-%m-%d %H:%M}Z: {why}"
+
+    def stepped_aside(self, reason: str) -> None:
+        """A connection that was to be decrypted is relayed after all."""
+        self._known = replace(self._known, action=Action.RELAY.value, rule=f"learned: {reason}")
+        self.note = f"not decrypted: {reason}"
+
+    def beyond_our_root(self, name: str) -> None:
+        self._known = replace(self._known, action=Action.RELAY.value)
+        self.note = f"not decrypted: {name} is not among the names that our root may sign for"
 
     def relayed_by_listener(self) -> None:
         self._known = replace(self._known, action=Action.RELAY.value)

@@ -1,5 +1,5 @@
 """What is remembered of origins: TLS sessions, so that the next handshake is a shorter one (RFC 8446 2.2), and the
-names in their certificates.
+facts of their certificates that a leaf mirrors.
 
 A session stands for a certificate that was verified for this very name, so it is kept for minutes, not for the hours
 that servers allow.  It serves every connection of that time, and whether a server gives one at all is asked once in
@@ -12,6 +12,8 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from pointsman.engine.tls import CertificateFacts
 
 LIFETIME = 600.0  # seconds
 CAPACITY = 512  # sessions, and certificates; one takes a few KiB
@@ -34,7 +36,7 @@ class Sessions:
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
 
-        self._names: dict[bytes, tuple[str, ...]] = {}
+        self._facts: dict[bytes, CertificateFacts] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -65,14 +67,14 @@ class Sessions:
         while len(self._kept) > CAPACITY:
             self._kept.popitem(last=False)
 
-    def names(self, certificate: bytes, read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-        """Those in this certificate (DER); `read` tells them if it is new."""
-        names = self._names.get(certificate)
-        if names is None:
-            if len(self._names) >= CAPACITY:
-                self._names.clear()
-            names = self._names[certificate] = read()
-        return names
+    def facts(self, certificate: bytes, read: Callable[[], CertificateFacts]) -> CertificateFacts:
+        """Those of this certificate (DER); `read` tells them if it is new."""
+        facts = self._facts.get(certificate)
+        if facts is None:
+            if len(self._facts) >= CAPACITY:
+                self._facts.clear()
+            facts = self._facts[certificate] = read()
+        return facts
 
     def refused(self, key: Key, context: ssl.SSLContext, now: float) -> bool:
         """The server did not take the session it was offered.  True if it should be asked for another one.

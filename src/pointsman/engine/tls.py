@@ -6,9 +6,10 @@ says "later", "closed", "cut off" and "refused".
 
 from __future__ import annotations
 
+import re
 import ssl
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from pointsman.wire.tls_alert import Alert
 
@@ -30,15 +31,26 @@ _VERIFY_ALERTS: Final = {
 class TlsError(Exception):
     """This side cannot go on.  `alert` is what an honest server would tell its client about it."""
 
-    def __init__(self, reason: str, alert: Alert, *, refused_by_peer: str | None = None) -> None:
+    def __init__(
+        self, reason: str, alert: Alert, *, refused_by_peer: str | None = None, invalid_certificate: bool = False
+    ) -> None:
         super().__init__(reason)
         self.alert = alert
+        self.invalid_certificate = invalid_certificate
+        """The peer's did not pass our verification."""
         self.refused_by_peer = refused_by_peer
         """The alert the peer sent us, if that is what happened, such as `unknown_ca`."""
 
 
+class CertificateFacts(NamedTuple):
+    names: tuple[str, ...] = ()
+    """DNS names and addresses."""
+    is_revocable: bool = False
+    """It names a list of revoked certificates."""
+
+
 class TlsSide:
-    __slots__ = ("_closed", "_incoming", "_tls", "closed_by_peer", "context", "established", "outgoing")
+    __slots__ = ("_closed", "_incoming", "_tls", "_withheld", "closed_by_peer", "context", "established", "outgoing")
 
     def __init__(
         self,
@@ -51,7 +63,8 @@ class TlsSide:
         self.context = context
         self._incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        """Bytes for the wire."""
+        """Bytes for the wire, behind those withheld: to be had by `take`."""
+        self._withheld = b""
         self._tls = context.wrap_bio(
             self._incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
@@ -59,6 +72,20 @@ class TlsSide:
         self.closed_by_peer = False
         """close_notify has come: what was read is all there is."""
         self._closed = False
+
+    def withhold(self) -> None:
+        """A server's handshake is done.  In TLS 1.3 what is to go out now are session tickets, which no client waits
+        for: one that closes with them unread makes its kernel send RST instead of FIN, and what it had sent last may be
+        lost.  So they travel with the first data, which is read or makes no difference."""
+        if self._tls.version() == "TLSv1.3":
+            self._withheld = self.outgoing.read()
+
+    def take(self) -> bytes:
+        """Everything for the wire, in order, except for what waits for data or `close`."""
+        if self._withheld and not self.outgoing.pending:
+            return b""
+        withheld, self._withheld = self._withheld, b""
+        return withheld + self.outgoing.read()
 
     def receive(self, data: bytes) -> None:
         """Bytes of the wire; `handshake` or `read` look at them."""
@@ -72,7 +99,8 @@ class TlsSide:
             return False
         except ssl.SSLCertVerificationError as error:
             alert = _VERIFY_ALERTS.get(error.verify_code, Alert.BAD_CERTIFICATE)
-            raise TlsError(f"certificate not valid: {error.verify_message}", alert) from error
+            reason = f"certificate not valid: {error.verify_message}"
+            raise TlsError(reason, alert, invalid_certificate=True) from error
         except (ssl.SSLError, ssl.CertificateError) as error:
             raise _failed(error) from error
         self.established = True
@@ -113,6 +141,8 @@ class TlsSide:
                 sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
+        if self._withheld:
+            return self.take()
         return self.outgoing.read()
 
     def close(self) -> None:
@@ -139,18 +169,22 @@ class TlsSide:
         """The peer's verified certificate, in DER; empty if it has none."""
         return self._tls.getpeercert(binary_form=True) or b""
 
-    def certificate_names(self) -> tuple[str, ...]:
-        """DNS names and addresses in the peer's verified certificate."""
+    def certificate_facts(self) -> CertificateFacts:
+        """Of the peer's verified certificate."""
         certificate = self._tls.getpeercert() or {}
         names: list[str] = []
         for entry in certificate.get("subjectAltName", ()):
             if len(entry) == 2 and entry[0] in ("DNS", "IP Address"):
                 names.append(str(entry[1]).strip())
-        return tuple(names)
+        return CertificateFacts(tuple(names), "crlDistributionPoints" in certificate)
 
 
 def _failed(error: Exception) -> TlsError:
-    reason = str(getattr(error, "reason", None) or error)
+    reason = getattr(error, "reason", None)
+    if reason is None:  # CPython has no name for some, such as no_application_protocol; OpenSSL's words are in the text
+        text = str(error.args[-1] if error.args else error)
+        reason = re.sub(r"^\[SSL\] | \(_ssl\.c:\d+\)$", "", text).upper().replace(" ", "_")
+    reason = str(reason)
     _, is_alert, name = reason.partition("ALERT_")
     refused = name.lower() if is_alert else None
     words = f"the peer sent the alert {refused}" if refused else reason.lower().replace("_", " ")

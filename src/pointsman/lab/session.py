@@ -50,6 +50,7 @@ class SessionSettings:
     """More for `pointsman run`, such as `--workers 2`."""
     addons: tuple[str, ...] = ()
     addon_settings: tuple[str, ...] = ()
+    key_log: Path | None = None
 
 
 class LabProxy:
@@ -123,6 +124,8 @@ class Session:
             arguments += ["--policy", str(self._settings.policy)]
         for path in self._settings.upstream_ca:
             arguments += ["--upstream-ca", str(path)]
+        if self._settings.key_log is not None:
+            arguments += ["--key-log", str(self._settings.key_log)]
         for addon in self._settings.addons:
             arguments += ["--addon", addon]
         for setting in self._settings.addon_settings:

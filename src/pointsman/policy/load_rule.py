@@ -15,7 +15,7 @@ from pointsman.policy.decision import Action
 from pointsman.policy.load_groups import Groups
 from pointsman.policy.load_lists import Gathered
 from pointsman.policy.load_values import listed, quote
-from pointsman.policy.rules import Detected, OnFailure, Protocol, Rule
+from pointsman.policy.rules import Detected, OnFailure, OnInvalid, Protocol, Rule
 from pointsman.policy.tables import HostSet, NetworkSet
 
 T = TypeVar("T")
@@ -30,9 +30,11 @@ PROTOCOLS: dict[str, tuple[Protocol, Detected | None]] = {
 QUIC_PORT = 443
 RULE_KEYS = (
     "name", "app", "parent", "service", "user", "net", "port", "host", "protocol", "method", "path", "time",
-    "action", "upstream", "on_failure",
+    "action", "upstream", "on_failure", "on_invalid", "client_certificate",
 )  # fmt: skip
 _ON_FAILURE = {one.value: one for one in OnFailure}
+_ON_INVALID = {one.value: one for one in OnInvalid}
+_DECRYPTING_KEYS = ("on_invalid", "client_certificate")
 _SAID_KEYS = ("host", "method", "path", "parent")
 """What only the proxy learns, and it sees no UDP."""
 
@@ -84,6 +86,8 @@ class RuleLoader:
             time=many("time", load_values.window),
             upstream=self._upstream(table, action, line),
             on_failure=self._choice(table, "on_failure", line("on_failure"), _ON_FAILURE) or OnFailure.OPEN,
+            on_invalid=self._choice(table, "on_invalid", line("on_invalid"), _ON_INVALID) or OnInvalid.ALERT,
+            client_certificate=self._certificate(table.get("client_certificate"), line("client_certificate")),
             line=self.line(index, ""),
         )
         self._check_together(rule, table, line)
@@ -103,6 +107,11 @@ class RuleLoader:
             self.error(
                 line(key), f'{key}: inside TLS nobody sees it before decrypting; use `protocol = "http"` or drop it'
             )
+        for key in _DECRYPTING_KEYS:
+            if key in table and not rule.action.decrypts:
+                self.error(
+                    line(key), f'{key}: found with action "{rule.action.value}"; allowed: "inspect", "intercept"'
+                )
         if rule.user and rule.service:
             self.error(
                 line("service"), "service: found together with `user`; WFP asks one question about a token: use one"
@@ -145,6 +154,12 @@ class RuleLoader:
         if value is None or (isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()):
             return value
         self.error(line, f"name: found {quote(value)}; allowed: 1 to 100 printable characters")
+        return None
+
+    def _certificate(self, value: object, line: int) -> str | None:
+        if value is None or (isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()):
+            return value
+        self.error(line, f"client_certificate: found {quote(value)}; allowed: a PEM file with certificate and key")
         return None
 
     def _choice(self, table: dict[str, object], key: str, line: int, choices: dict[str, T]) -> T | None:

@@ -40,6 +40,17 @@ class OnFailure(Enum):
     CLOSED = "closed"
 
 
+class OnInvalid(Enum):
+    """What an app gets whose connection is decrypted, and whose origin has a certificate that is not valid."""
+
+    ALERT = "alert"
+    """A fatal TLS alert of the same meaning."""
+    PAGE = "page"
+    """An error page with the reason."""
+    RELAY = "relay"
+    """The origin itself, undecrypted: the app judges."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A span of the day, in local time, on some days of the week."""
@@ -86,6 +97,9 @@ class Rule:
     upstream: str | None = None
     """A name of `Policy.upstreams`: through it go the connections that this rule relays, inspects or intercepts."""
     on_failure: OnFailure = OnFailure.OPEN
+    on_invalid: OnInvalid = OnInvalid.ALERT
+    client_certificate: str | None = None
+    """A file with certificate and key, relative to the policy: shown to origins that ask for one."""
     line: int = 0
     """Where it starts in the source, from 1."""
 

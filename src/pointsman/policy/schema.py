@@ -11,7 +11,7 @@ from pointsman.policy.load import DEFAULT_ACTIONS
 from pointsman.policy.load_groups import KINDS
 from pointsman.policy.load_rule import PROTOCOLS
 from pointsman.policy.load_upstreams import DNS, FALLBACKS
-from pointsman.policy.rules import OnFailure
+from pointsman.policy.rules import OnFailure, OnInvalid
 from pointsman.policy.upstreams import MAX_ALTERNATIVES, MAX_HOPS
 
 Json = dict[str, object]
@@ -94,6 +94,16 @@ def _rule() -> Json:
             "description": "a name of [upstreams]; not with direct or block",
         },
         "on_failure": {"enum": [one.value for one in OnFailure]},
+        "on_invalid": {
+            "enum": [one.value for one in OnInvalid],
+            "description": "what the app gets if the origin's certificate is not valid",
+        },
+        "client_certificate": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1000,
+            "description": "PEM file with certificate and key, relative to the policy, for origins that ask for one",
+        },
     }
     return {"type": "object", "additionalProperties": False, "required": ["action"], "properties": properties}
 

@@ -65,8 +65,8 @@ class Services:
     threads: Executor
     """For issuing leafs, off the event loop."""
     report: Callable[[FlowRecord], None]
-    learn: Callable[[str | None, str, str], None]
-    """App, host and reason: the app has refused our certificate."""
+    learn: Callable[[str | None, str, str, float], None]
+    """App, host, reason, and seconds since the app's hello: see `engine.commands.Learn`."""
     hooks: Hooks | None = None
     """None: nobody listens."""
 
@@ -210,8 +210,8 @@ class ConnectionTask:
                     self._mint(command)
                 case Consult():
                     self._consult(command)
-                case Learn(host, reason):
-                    self._services.learn(self._connection.app, host, reason)
+                case Learn(host, reason, lasted):
+                    self._services.learn(self._connection.app, host, reason, lasted)
                 case Close():
                     self._close()
                 case Abort():
@@ -354,7 +354,7 @@ class ConnectionTask:
         self._side_opened(Side.UPSTREAM, await open_stream(upstream, Side.UPSTREAM, self))
 
     def _mint(self, command: MintLeaf) -> None:
-        ready = self._services.leaves.cached(command.names, command.alpn)
+        ready = self._services.leaves.cached(command.names, command.alpn, command.revocations)
         if ready is not None:
             self._handle(LeafReady(ready))
         else:
@@ -363,7 +363,7 @@ class ConnectionTask:
     async def _mint_in_thread(self, command: MintLeaf) -> None:
         try:
             context = await self._loop.run_in_executor(
-                self._services.threads, self._services.leaves.get, command.names, command.alpn
+                self._services.threads, self._services.leaves.get, command.names, command.alpn, command.revocations
             )
         except (ValueError, OSError) as error:
             self._handle(LeafFailed(str(error)))

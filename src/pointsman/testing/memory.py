@@ -40,6 +40,7 @@ from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
 
 EPOCH = 1_700_000_000.0
+START = 1000.0  # on the clock of the engine
 APP, ORIGIN = Side.DOWNSTREAM, Side.UPSTREAM
 
 
@@ -56,6 +57,7 @@ class Rig:
         learned: Learned | None = None,
         sessions: Sessions | None = None,
         upstream_tls: UpstreamTls | None = None,
+        certified_tls: Callable[[str], UpstreamTls] | None = None,
         life_timeout: float = float("inf"),
         hooks: frozenset[str] = frozenset(),
         listener: Callable[[str, Asked], object] | None = None,
@@ -64,7 +66,7 @@ class Rig:
         once; without one the test answers (`answer`)."""
         self.consults: list[Consult] = []
         self._listener = listener
-        self.now = 1000.0
+        self.now = START
         self.received = {APP: bytearray(), ORIGIN: bytearray()}
         self.ended: set[Side] = set()
         """Ends that saw our FIN."""
@@ -87,6 +89,7 @@ class Rig:
             upstream_tls or self._upstream_tls,
             self.learned,
             sessions if sessions is not None else Sessions(),
+            certified_tls=certified_tls,
             life_timeout=life_timeout,
             hooks=lambda: hooks,
         )
@@ -130,7 +133,7 @@ class Rig:
     def mint(self) -> None:
         """Answer the last MintLeaf."""
         wanted = self.minted[-1]
-        self.event(LeafReady(self.leaves.get(wanted.names, wanted.alpn)))
+        self.event(LeafReady(self.leaves.get(wanted.names, wanted.alpn, wanted.revocations)))
 
     def take(self, side: Side) -> bytes:
         """What this end has received since the last call."""
@@ -164,15 +167,15 @@ class Rig:
                 case MintLeaf():
                     self.minted.append(command)
                     if self.mints_at_once:
-                        follow_up.append(LeafReady(self.leaves.get(command.names, command.alpn)))
+                        follow_up.append(LeafReady(self.leaves.get(command.names, command.alpn, command.revocations)))
                 case Consult(number, hook, subject):
                     if self._listener is None:
                         self.consults.append(command)
                     else:
                         self._listener(hook, subject)
                         follow_up.append(Consulted(number))
-                case Learn(host, reason):
-                    self.learned.refused(self.connection.app, host, reason, EPOCH)
+                case Learn(host, reason, lasted):
+                    self.learned.refused(self.connection.app, host, reason, EPOCH + self.now - START, lasted)
                 case Report(record):
                     self.records.append(record)
                 case Close():

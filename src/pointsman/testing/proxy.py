@@ -60,6 +60,7 @@ async def running_proxy(
     system: FakeSystem | None = None,
     addons: tuple[str, ...] = (),
     addon_settings: tuple[str, ...] = (),
+    key_log: Path | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """It trusts the origins of `testing.authority`, and is stopped at the end if it still runs."""
     origin_root = directory / "origin-root.pem"
@@ -75,6 +76,7 @@ async def running_proxy(
         addons=addons,
         addon_settings=addon_settings,
         limits=limits or Limits(),
+        key_log=key_log,
     )
     is_ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
