@@ -5,6 +5,7 @@ They decide how such a thing is looked up and changed, not what its names mean.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
 from typing import TypeVar, overload
@@ -13,6 +14,7 @@ Field = tuple[bytes, bytes]
 Name = TypeVar("Name")
 Value = TypeVar("Value")
 Pairs = Iterable[tuple[Name, Value]]
+_SPLIT = re.compile(rb"([^:\r\n]+): ([^\r\n]*)\r\n")
 
 
 class AllItems(ItemsView[Name, Value]):
@@ -35,13 +37,44 @@ class AllItems(ItemsView[Name, Value]):
 class Headers(MutableMapping[str, str]):
     """Header fields in their order, names as sent; looking one up does not mind letter case (RFC 9110 5)."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("_block", "_fields")
 
     def __init__(self, fields: Iterable[Field] = (), **named: str) -> None:
         """`named`: for what is written by hand; `content_type="text/html"` is Content-Type."""
-        self.fields: list[Field] = list(fields)
+        self._block: bytes | None = None
+        self._fields: list[Field] = list(fields)
         for name, value in named.items():
             self[name.replace("_", "-")] = value
+
+    @classmethod
+    def of_block(cls, block: bytes) -> Headers:
+        """Of lines `name: value`, each with its CRLF, that a strict reader has accepted."""
+        headers = cls.__new__(cls)
+        headers._block = block
+        return headers
+
+    @property
+    def fields(self) -> list[Field]:
+        if self._block is not None:
+            self._fields, self._block = _SPLIT.findall(self._block), None
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: Iterable[Field]) -> None:
+        self._fields, self._block = list(fields), None
+
+    @property
+    def block(self) -> bytes | None:
+        """What `of_block` got, if nobody has looked into it since."""
+        return self._block
+
+    def frozen(self) -> bytes | list[Field]:
+        """As they are now; for `thawed`."""
+        return self._block if self._block is not None else self._fields.copy()
+
+    @classmethod
+    def thawed(cls, frozen: bytes | list[Field]) -> Headers:
+        return cls.of_block(frozen) if isinstance(frozen, bytes) else cls(frozen)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):

@@ -22,6 +22,7 @@ from pointsman.engine.rebuild_http1_messages import (
     request_bytes,
     response_bytes,
 )
+from pointsman.engine.rebuild_http1_plain import PlainExchange
 from pointsman.engine.rebuild_tunnel import Tunnel, tunnel_after
 from pointsman.engine.transaction import Transaction, block_page
 from pointsman.policy.decision import Action
@@ -69,12 +70,54 @@ class Http1Rebuild(Rebuild):
         """Ours."""
         self._switching = False
         """The request asks for another protocol: what follows waits for the answer."""
+        self._plain = PlainExchange(context)
         self._tunnel: Tunnel | None = None
         self._origin_told = False
         """That the app has ended."""
         self._closing = False
 
     # What the connection tells.
+
+    def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
+        """The short way if it can be gone."""
+        self._now = now
+        plain = self._plain
+        if plain.under_way:
+            commands = plain.response(data, now) if side is Side.UPSTREAM else None
+            if commands is not None:
+                if not plain.under_way:
+                    self._done.append(plain.exchange(now))
+                return commands
+            self._take_over()
+        elif side is Side.DOWNSTREAM and self._is_idle():
+            commands = plain.request(data, now)
+            if commands is not None:
+                self.seen_request = True
+                self._empty_lines = 0
+                return commands
+        return self._received(side, data)
+
+    def _is_idle(self) -> bool:
+        """No exchange is under way, nothing waits, and nothing has ended."""
+        return not (
+            self._transaction is not None or self._tunnel is not None or self._from_app or self._from_origin
+            or self._ended or self._congested or self._paused or self._closing or self.failure
+        )  # fmt: skip
+
+    def _take_over(self) -> None:
+        """From the short way, as far as that has come."""
+        plain = self._plain
+        asking, number = plain.asking, plain.number
+        transaction, body = plain.transaction(self, self._clock)
+        self._transaction = transaction
+        self._request_facts, self._persistence = Facts(), Persistence()
+        self._request_body = self._response_body = None
+        self._request_chunked = self._response_chunked = self._switching = False
+        if asking:
+            self._asked[number] = transaction
+        if body is not None:
+            self._from_origin += body
+            self._response_body = SizedBody(len(body))
 
     def _received(self, side: Side, data: bytes) -> list[Command]:
         if self._tunnel is not None:
@@ -84,6 +127,8 @@ class Http1Rebuild(Rebuild):
         return self._went_on()
 
     def _side_ended(self, side: Side) -> list[Command]:
+        if self._plain.under_way:
+            self._take_over()
         if side not in self._ended:
             self._ended.add(side)
             if self._tunnel is not None:
@@ -93,6 +138,16 @@ class Http1Rebuild(Rebuild):
         return self._went_on()
 
     def _answered(self, number: int) -> list[Command]:
+        plain = self._plain
+        if plain.under_way:
+            if number != plain.number or not plain.asking:
+                return []
+            commands = plain.consulted(self._now)
+            if commands is not None:
+                if not plain.under_way:
+                    self._done.append(plain.exchange(self._now))
+                return commands
+            self._take_over()
         transaction = self._asked.pop(number, None)
         if transaction is not None:
             try:
@@ -104,6 +159,8 @@ class Http1Rebuild(Rebuild):
         return self._went_on()
 
     def _cut_off(self, why: str) -> list[Command]:
+        if self._plain.under_way:
+            self._take_over()
         if self._tunnel is not None:
             self._tunnel.cut(self._now, why)
             self._done.extend(self._tunnel.take())

@@ -1,0 +1,36 @@
+"""The fields of a message that say how long its body is, and what they must not say of one that has been changed."""
+
+from __future__ import annotations
+
+from pointsman.engine.messages import Headers, Request, Response
+
+ENDLESS_TYPES = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
+"""Bodies whose parts are waited for one by one; gathering them would stop what they are for."""
+_LENGTH_NAME = b"content-length"
+
+
+def lengths(headers: Headers) -> list[str]:
+    """As `get_all("content-length")`; every message is asked, so most names are told apart by their size."""
+    return [
+        value.decode("latin-1") for name, value in headers.fields if len(name) == 14 and name.lower() == _LENGTH_NAME
+    ]
+
+
+def is_coded(headers: Headers) -> bool:
+    return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers.fields)
+
+
+def is_endless(headers: Headers) -> bool:
+    kinds = headers.get_all("content-type")
+    return bool(kinds) and kinds[0].lower().startswith(ENDLESS_TYPES)
+
+
+def set_length(message: Request | Response, length: int) -> None:
+    if is_coded(message.headers):
+        del message.headers["transfer-encoding"]
+    restore_length(message.headers, [str(length)])
+
+
+def restore_length(headers: Headers, wanted: list[str]) -> None:
+    if lengths(headers) != wanted:
+        headers.set_all("Content-Length", wanted)
