@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pointsman.engine.messages import Headers, Request, Response
+from pointsman.engine.messages import Field, Headers, Request, Response
 
 ENDLESS_TYPES = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
 """Bodies whose parts are waited for one by one; gathering them would stop what they are for."""
+_ENDLESS_BYTES = tuple(kind.encode() for kind in ENDLESS_TYPES)
+_TELLING = (b"host", b"expect", b"content-length", b"transfer-encoding")
+_TELLING_SIZES = tuple(map(len, _TELLING))
 _LENGTH_NAME = b"content-length"
 
 
@@ -21,6 +24,14 @@ def is_coded(headers: Headers) -> bool:
 
 
 def is_endless(headers: Headers) -> bool:
+    block = headers.block
+    if block is not None:  # most are not, and then nobody has to take them apart
+        lowered = block.lower()
+        for kind in _ENDLESS_BYTES:
+            if kind in lowered:
+                break
+        else:
+            return False
     kinds = headers.get_all("content-type")
     return bool(kinds) and kinds[0].lower().startswith(ENDLESS_TYPES)
 
@@ -34,3 +45,8 @@ def set_length(message: Request | Response, length: int) -> None:
 def restore_length(headers: Headers, wanted: list[str]) -> None:
     if lengths(headers) != wanted:
         headers.set_all("Content-Length", wanted)
+
+
+def tells(fields: list[Field]) -> bool:
+    """Whether one of them says for whom a message is or where it ends."""
+    return any(len(name) in _TELLING_SIZES and name.lower() in _TELLING for name, _ in fields)

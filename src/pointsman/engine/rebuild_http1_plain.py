@@ -13,12 +13,12 @@ from pointsman.engine.commands import Command, Consult, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
-from pointsman.engine.framing import is_endless
-from pointsman.engine.messages import Headers, HttpFlow, Request, Response
+from pointsman.engine.framing import is_endless, tells
+from pointsman.engine.messages import Field, Headers, HttpFlow, Request, Response
 from pointsman.engine.rebuild import NOBODY, Context
 from pointsman.engine.transaction import Carrier, Transaction
 from pointsman.policy.decision import Action, Decision
-from pointsman.wire.http1_heads import HeadError, write_request, write_response
+from pointsman.wire.http1_heads import HeadError, write_fields, write_request, write_response
 from pointsman.wire.http1_plain import RequestReader, read_response
 from pointsman.wire.http_head import host_of_authority
 
@@ -31,9 +31,9 @@ class PlainExchange:
     """One for a connection: an exchange begins with `request` and is over when `under_way` is False again."""
 
     __slots__ = (
-        "_authority", "_body", "_context", "_decision", "_fields", "_flow", "_head_size", "_hooks", "_host", "_host_field",
-        "_known_host", "_method", "_reader", "_request", "_size_down", "_started", "_status", "_target", "asking",
-        "number", "under_way",
+        "_authority", "_body", "_context", "_decision", "_fields", "_flow", "_head_size", "_hooks", "_host",
+        "_host_field", "_known_host", "_line", "_method", "_reader", "_request", "_response_fields", "_size_down",
+        "_started", "_status", "_target", "asking", "number", "under_way",
     )  # fmt: skip
 
     def __init__(self, context: Context) -> None:
@@ -99,6 +99,7 @@ class PlainExchange:
         if flow is None:
             flow = self._with_empty_body(self._made_flow(), self._started)
         flow.response = self._response(reason, fields, now)
+        self._response_fields, self._line = fields, b"HTTP/1.1 %d %b\r\n" % (self._status, reason)
         self._body = data[begin:]
         return self._ask("responseheaders", flow) if wants_head else self._ask_whole(flow, now)
 
@@ -127,7 +128,7 @@ class PlainExchange:
         else:
             body = response.raw_content or b""
             length = len(body)
-        head = _response_head(flow.request, response, b"%d" % length)
+        head = self._response_head(flow.request, response, length)
         if head is None:
             return None
         self._status = response.status_code
@@ -179,27 +180,44 @@ class PlainExchange:
 
     def _request_head(self, request: Request) -> bytes | None:
         headers = request.headers
-        told = (request.method, request.path, request.authority)
-        if headers.block is self._fields and told == (self._method, self._target, self._authority):
-            return self._request  # nobody has looked at the fields
-        fields = headers.fields
-        host = _raw(request.authority)
-        hosts = 0
-        for name, value in fields:
-            size = len(name)
-            if size == 4:
-                if name.lower() == b"host":
-                    if value != host:
-                        return None
-                    hosts += 1
-            elif size in (6, 14, 17) and name.lower() in (b"expect", b"content-length", b"transfer-encoding"):
-                return None
-        if hosts != 1 or request.method == "CONNECT":
+        if request.authority != self._authority or request.method == "CONNECT":
             return None
+        added = headers.added_to(self._fields)
         try:
-            return write_request(_raw(request.method), _raw(request.path), 1, fields)
+            if added is None:
+                if not _keeps(headers.fields, b"host", self._host_field):
+                    return None
+                return write_request(_raw(request.method), _raw(request.path), 1, headers.fields)
+            if tells(added):
+                return None
+            if request.method != self._method or request.path != self._target:
+                return write_request(_raw(request.method), _raw(request.path), 1, headers.fields)
+            return self._request[:-2] + write_fields(added) if added else self._request
         except HeadError:
             return None  # the long way says what is wrong
+
+    def _response_head(self, request: Request, response: Response, length: int) -> bytes | None:
+        """None: something about its framing is to be looked at."""
+        if (
+            not _expects_response(request) or response.http_version != "HTTP/1.1" or response.trailers is not None
+            or response.status_code in _BODILESS
+        ):  # fmt: skip
+            return None
+        headers = response.headers
+        added = headers.added_to(self._response_fields) if length == self._size_down - self._head_size else None
+        try:
+            if added is None:
+                if not _keeps(headers.fields, b"content-length", b"%d" % length):
+                    return None
+                return write_response(response.status_code, _raw(response.reason), 1, headers.fields)
+            if tells(added):
+                return None
+            line = b"HTTP/1.1 %d %b\r\n" % (response.status_code, _raw(response.reason))
+            if line != self._line:
+                return write_response(response.status_code, _raw(response.reason), 1, headers.fields)
+            return line + self._response_fields + write_fields(added)
+        except HeadError:
+            return None
 
     # Questions.
 
@@ -219,8 +237,8 @@ class PlainExchange:
     def _made_flow(self) -> HttpFlow:
         context, decision = self._context, self._decision
         request = Request(
-            self._method, context.scheme, self._authority, self._target, "HTTP/1.1", Headers.of_block(self._fields), None,
-            None, context.wall(self._started),
+            self._method, context.scheme, self._authority, self._target, "HTTP/1.1",
+            Headers.of_block(self._fields), None, None, context.wall(self._started),
         )  # fmt: skip
         self._flow = flow = HttpFlow(
             next(context.numbers), context.flow, decision.action.value, decision.rule_name, request
@@ -242,30 +260,15 @@ def _expects_response(request: Request) -> bool:
     return request.method not in ("CONNECT", "HEAD") and request.http_version == "HTTP/1.1"
 
 
-def _response_head(request: Request, response: Response, length: bytes) -> bytes | None:
-    """None: something about its framing is to be looked at."""
-    if (
-        not _expects_response(request) or response.http_version != "HTTP/1.1" or response.trailers is not None
-        or response.status_code in _BODILESS
-    ):  # fmt: skip
-        return None
-    lengths = 0
-    fields = response.headers.fields
-    for name, value in fields:
-        size = len(name)
-        if size == 14:
-            if name.lower() == b"content-length":
-                if value != length:
-                    return None
-                lengths += 1
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            return None
-    if lengths != 1:
-        return None
-    try:
-        return write_response(response.status_code, _raw(response.reason), 1, fields)
-    except HeadError:
-        return None  # the long way says what is wrong
+def _keeps(fields: list[Field], wanted: bytes, value: bytes) -> bool:
+    """The field `wanted` is there once with this value, and nothing else that tells where a message ends."""
+    count = 0
+    for field in fields:
+        if tells([field]):
+            if field[0].lower() != wanted or field[1] != value:
+                return False
+            count += 1
+    return count == 1
 
 
 def _raw(text: str) -> bytes:

@@ -16,9 +16,8 @@ _TARGET = rb"/[\x21-\x7e\x80-\xff]*+"
 _LINE = re.compile(rb"(" + TOKEN + rb"+) (" + _TARGET + rb")")
 _REQUEST = re.compile(rb"(" + TOKEN + rb"+) (" + _TARGET + rb")( HTTP/1\.1\r\n(" + _FIELDS + rb")\r\n)")
 _RESPONSE = re.compile(rb"HTTP/1\.1 ([2-9][0-9][0-9]) (" + TEXT_BYTES + rb"*+)\r\n(" + _FIELDS + rb")\r\n")
-_TELLING = re.compile(
-    rb"^(content-length|transfer-encoding|connection|host|upgrade|expect): ([^\r]*)", re.IGNORECASE | re.MULTILINE
-)
+_TELLING = re.compile(rb"\n(content-length|transfer-encoding|connection|host|upgrade|expect): ([^\r]*)", re.IGNORECASE)
+"""The line before each field ends with the LF: a literal that the search can leap to."""
 _HOST = re.compile(HOST_TEXT)
 _LENGTH = re.compile(rb"[1-9][0-9]{0,17}")
 _SHORTEST_FIELD = len(b"a: b\r\n")
@@ -49,7 +48,7 @@ class RequestReader:
         if found is None or len(data) > HEAD_LIMIT:
             return None
         method, target, rest, fields = found.groups()
-        host = _host_of(fields)
+        host = _host_of(found, 4)
         if host is None:
             return None
         self._rest, self._fields, self._host = rest, fields, host
@@ -63,16 +62,16 @@ def read_response(data: bytes) -> PlainResponse | None:
         return None
     begin = found.end()
     status, reason, fields = found.groups()
-    length = _length_of(fields)
+    length = _length_of(found, 3)
     if length is None or len(data) != begin + length or begin > HEAD_LIMIT or status in (b"204", b"304"):
         return None
     return int(status), reason, fields, begin
 
 
-def _host_of(fields: bytes) -> bytes | None:
+def _host_of(found: re.Match[bytes], group: int) -> bytes | None:
     """None if there is none, or if any field tells of a body or of what follows."""
     host = None
-    for name, value in _telling(fields):
+    for name, value in _telling(found, group):
         key = name.lower()
         if key == b"host" and host is None and _HOST.fullmatch(value) is not None:
             host = value
@@ -81,9 +80,9 @@ def _host_of(fields: bytes) -> bytes | None:
     return host
 
 
-def _length_of(fields: bytes) -> int | None:
+def _length_of(found: re.Match[bytes], group: int) -> int | None:
     length = None
-    for name, value in _telling(fields):
+    for name, value in _telling(found, group):
         key = name.lower()
         if key == b"content-length" and length is None and _LENGTH.fullmatch(value) is not None:
             length = int(value)
@@ -92,8 +91,9 @@ def _length_of(fields: bytes) -> int | None:
     return length
 
 
-def _telling(fields: bytes) -> list[tuple[bytes, bytes]]:
+def _telling(found: re.Match[bytes], group: int) -> list[tuple[bytes, bytes]]:
     """Fields that decide where a message ends, for whom it is, or what follows it."""
-    if len(fields) > FIELDS_LIMIT * _SHORTEST_FIELD and fields.count(b"\r\n") > FIELDS_LIMIT:
+    begin, end = found.span(group)
+    if end - begin > FIELDS_LIMIT * _SHORTEST_FIELD and found.string.count(b"\r\n", begin, end) > FIELDS_LIMIT:
         return [(b"", b"")]
-    return _TELLING.findall(fields)
+    return _TELLING.findall(found.string, begin - 1, end)
