@@ -16,7 +16,8 @@ from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.framing import is_endless, tells
 from pointsman.engine.messages import Field, Headers, HttpFlow, Request, Response
 from pointsman.engine.rebuild import NOBODY, Context
-from pointsman.engine.transaction import Carrier, Transaction
+from pointsman.engine.transaction import Transaction
+from pointsman.engine.transaction_parts import Carrier
 from pointsman.policy.decision import Action, Decision
 from pointsman.wire.http1_heads import HeadError, write_fields, write_request, write_response
 from pointsman.wire.http1_plain import RequestReader, read_response

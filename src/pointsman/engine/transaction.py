@@ -10,63 +10,18 @@ sends what it says.  While somebody is asked, `blocked` is True and the carrier 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.framing import is_coded, is_endless, lengths, restore_length, set_length
-from pointsman.engine.messages import Headers, HttpFlow, Response, Transform
+from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.transaction_parts import BodyWay, Carrier, Gathered
 
 GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
 GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
 BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
-
-
-class Carrier(Protocol):
-    """What sends the messages of a transaction."""
-
-    def ask(self, hook: str, transaction: Transaction) -> None:
-        """`consulted` answers, not before this returns."""
-
-    def send_request(self, transaction: Transaction, *, whole: bool) -> None:
-        """`whole`: no body follows, `raw_content` is it."""
-
-    def send_request_data(self, transaction: Transaction, data: bytes) -> None: ...
-    def end_request(self, transaction: Transaction) -> None: ...
-    def invite_body(self, transaction: Transaction) -> None:
-        """We want the body before the origin has seen anything: answer `Expect: 100-continue` ourselves."""
-
-    def send_response(self, transaction: Transaction, *, whole: bool) -> None: ...
-    def send_response_data(self, transaction: Transaction, data: bytes) -> None: ...
-    def end_response(self, transaction: Transaction) -> None: ...
-    def reset(self, transaction: Transaction, why: str) -> None: ...
-
-
-class Gathered:
-    """Bytes that all exchanges of a connection have gathered and not sent yet."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-
-class _Body:
-    """How one of the two bodies is treated."""
-
-    def __init__(self) -> None:
-        self.gathered: bytearray | None = None
-        self.transform: Transform | None = None
-        self.begun = False
-        """Its head was sent."""
-        self.received = False
-        """To its end."""
-
-    def transformed(self, data: bytes) -> bytes:
-        if self.transform is None:
-            return data
-        result = self.transform(data)
-        return result if isinstance(result, bytes) else b"".join(result)
 
 
 class Transaction:
@@ -94,8 +49,8 @@ class Transaction:
         self._carrier = carrier
         self.hooks = hooks
         self._clock = clock
-        self._request = _Body()
-        self._response = _Body()
+        self._request = BodyWay()
+        self._response = BodyWay()
         self._then: Callable[[], None] | None = None
         self._blocks = Side.DOWNSTREAM
         self._lengths: dict[Side, list[str]] = {Side.DOWNSTREAM: []}
@@ -376,7 +331,7 @@ class Transaction:
         self._then, self._blocks = then, side
         self._carrier.ask(hook, self)
 
-    def _gather(self, body: _Body, data: bytes) -> bool:
+    def _gather(self, body: BodyWay, data: bytes) -> bool:
         """False: enough."""
         assert body.gathered is not None, "it is being gathered"
         body.gathered += data
@@ -386,7 +341,7 @@ class Transaction:
             return False
         return True
 
-    def _taken(self, body: _Body) -> bytes:
+    def _taken(self, body: BodyWay) -> bytes:
         gathered, body.gathered = bytes(body.gathered or b""), None
         self._all_gathered.size -= len(gathered)
         return gathered
@@ -400,7 +355,7 @@ class Transaction:
             return False
         return True
 
-    def _keep_length(self, headers: Headers, side: Side, body: _Body) -> None:
+    def _keep_length(self, headers: Headers, side: Side, body: BodyWay) -> None:
         """Of a body that is passed on: as announced, or unknown if its pieces are changed."""
         restore_length(headers, self._lengths[side] if body.transform is None else [])
 
