@@ -2,7 +2,7 @@
 
 from lib.peer import Path
 from peers.mitm import Mitmproxy11
-from pointsman_bench_pointsman import Pointsman
+from pointsman_bench_pointsman import BEFORE, Pointsman
 
 ADDON = Path(__file__).resolve().parents[1] / "addons/two_headers.py"
 
@@ -26,3 +26,10 @@ class Mitmproxy11Addon(Mitmproxy11):
 
     def command(self, mode):
         return [*super().command(mode), "--scripts", ADDON]
+
+
+if BEFORE:
+
+    class PointsmanAddonBefore(PointsmanAddon):
+        name = "pointsman-addon-before"
+        program = BEFORE

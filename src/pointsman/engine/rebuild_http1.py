@@ -106,16 +106,22 @@ class Http1Rebuild(Http1Carrier):
                 self.finished = self.finished or side is Side.DOWNSTREAM
         return self._went_on()
 
-    def _answered(self, number: int) -> list[Command]:
+    def consulted(self, number: int, now: float) -> list[Command]:
+        """As `receive`."""
+        self._now = now
         plain = self._plain
         if plain.under_way:
             if number != plain.number or not plain.asking:
                 return []
-            commands = plain.consulted(self._now)
+            commands = plain.consulted(now)
             if commands is not None:
-                self._record_plain()
+                if not plain.asking:
+                    self._record_plain()
                 return commands
             self._take_over()
+        return self._answered(number)
+
+    def _answered(self, number: int) -> list[Command]:
         transaction = self._asked.pop(number, None)
         if transaction is not None:
             try:

@@ -32,9 +32,9 @@ class PlainExchange:
     """One for a connection: an exchange begins with `request` and is over when `under_way` is False again."""
 
     __slots__ = (
-        "_authority", "_body", "_context", "_decision", "_fields", "_flow", "_head_size", "_hooks", "_host",
-        "_host_field", "_known_host", "_line", "_method", "_reader", "_request", "_response_fields", "_size_down",
-        "_started", "_status", "_target", "asking", "number", "under_way",
+        "_action", "_authority", "_body", "_context", "_decision", "_fields", "_flow", "_head_size", "_hooks", "_host",
+        "_host_field", "_known_host", "_line", "_method", "_reader", "_request", "_response_fields", "_rule",
+        "_size_down", "_started", "_status", "_target", "asking", "number", "under_way",
     )  # fmt: skip
 
     def __init__(self, context: Context) -> None:
@@ -48,6 +48,9 @@ class PlainExchange:
         self._host_field = b""
         self._authority = ""
         self._known_host: str | None = None
+        self._decision: Decision | None = None
+        self._action = self._rule = ""
+        """Its names: asking an Enum for one takes longer than remembering it."""
         self._flow: HttpFlow | None = None
         self._body = b""
 
@@ -66,18 +69,19 @@ class PlainExchange:
             self._known_host = host_of_authority(self._authority) if host_field else None
         context = self._context
         self._method, self._target, self._host = method.decode("ascii"), _text(target), self._known_host
-        self._decision: Decision = context.requests.decide(self._method, self._target, self._host)
-        action = self._decision.action
-        if action is Action.BLOCK:
+        decision = context.requests.decide(self._method, self._target, self._host)
+        if decision is not self._decision:
+            self._decision, self._action, self._rule = decision, decision.action.value, decision.rule_name
+        if decision.action is Action.BLOCK:
             return None
-        self._hooks = hooks = context.hooks() if action is Action.INTERCEPT else NOBODY
+        self._hooks = hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY
         self._started, self._request, self._fields = now, data, fields
         self.under_way = True
         if hooks:
             if "requestheaders" in hooks:
                 return self._ask("requestheaders", self._made_flow())
             if "request" in hooks:
-                return self._ask("request", self._with_empty_body(self._made_flow(), now))
+                return self._ask("request", self._with_empty_body(self._made_flow()))
         return [Send(Side.UPSTREAM, data)]
 
     def response(self, data: bytes, now: float) -> list[Command] | None:
@@ -98,11 +102,13 @@ class PlainExchange:
         if wants_whole and not wants_head and is_endless(headers):
             return None
         if flow is None:
-            flow = self._with_empty_body(self._made_flow(), self._started)
+            flow = self._with_empty_body(self._made_flow())
         flow.response = self._response(reason, fields, now)
         self._response_fields, self._line = fields, b"HTTP/1.1 %d %b\r\n" % (self._status, reason)
         self._body = data[begin:]
-        return self._ask("responseheaders", flow) if wants_head else self._ask_whole(flow, now)
+        return (
+            self._ask("responseheaders", flow) if wants_head else self._ask_whole(flow, flow.response.timestamp_start)
+        )
 
     def consulted(self, now: float) -> list[Command] | None:
         """The question `number` has been answered."""
@@ -123,7 +129,7 @@ class PlainExchange:
             if response.stream or is_endless(response.headers):
                 return None
             if "response" in self._hooks:
-                return self._ask_whole(flow, now)
+                return self._ask_whole(flow, self._context.wall(now))
             body, response.trailers, response.timestamp_end = self._body, None, self._context.wall(now)
             length = self._size_down - self._head_size
         else:
@@ -140,20 +146,20 @@ class PlainExchange:
 
     def exchange(self, now: float) -> Exchange:
         """Once it is over: what the flow record says of it."""
-        decision, flow = self._decision, self._flow
+        flow = self._flow
         method, target = self._method, self._target
         if flow is not None:
             method, target = flow.request.method, flow.request.path
             self._flow = None
         return Exchange(
             method, target[:PATH_LIMIT], self._host, self._status, len(self._request), self._size_down,
-            self._started, now, None, None, decision.action.value, decision.rule_name,
+            self._started, now, None, None, self._action, self._rule,
         )  # fmt: skip
 
     def transaction(self, carrier: Carrier, clock: Callable[[], float]) -> tuple[Transaction, bytes | None]:
         """The same for the long way, as far as it has come, and what is here of the response's body: it is looked at
         after `responseheaders`."""
-        flow = self._flow or self._with_empty_body(self._made_flow(), self._started)
+        flow = self._flow or self._with_empty_body(self._made_flow())
         made = Transaction(flow, carrier, self._hooks, clock)
         made.started, made.bytes_up, made.host = self._started, len(self._request), self._host
         body = None
@@ -227,28 +233,27 @@ class PlainExchange:
         self.number = number = next(self._context.numbers)
         return [Consult(number, hook, flow)]
 
-    def _ask_whole(self, flow: HttpFlow, now: float) -> list[Command]:
+    def _ask_whole(self, flow: HttpFlow, ended: float) -> list[Command]:
         response = flow.response
         assert response is not None, "it is what they are asked about"
-        response.raw_content, response.trailers = self._body, None
-        response.timestamp_end = self._context.wall(now)
+        response.raw_content, response.trailers, response.timestamp_end = self._body, None, ended
         self._body = b""
         return self._ask("response", flow)
 
     def _made_flow(self) -> HttpFlow:
-        context, decision = self._context, self._decision
+        context = self._context
         request = Request(
             self._method, context.scheme, self._authority, self._target, "HTTP/1.1",
             Headers.of_block(self._fields), None, None, context.wall(self._started),
         )  # fmt: skip
-        self._flow = flow = HttpFlow(
-            next(context.numbers), context.flow, decision.action.value, decision.rule_name, request
-        )
+        self._flow = flow = HttpFlow(next(context.numbers), context.flow, self._action, self._rule, request)
         return flow
 
-    def _with_empty_body(self, flow: HttpFlow, now: float) -> HttpFlow:
-        flow.request.raw_content = b""
-        flow.request.timestamp_end = self._context.wall(now)
+    def _with_empty_body(self, flow: HttpFlow, now: float | None = None) -> HttpFlow:
+        """`now`: if that is later than its beginning."""
+        request = flow.request
+        request.raw_content = b""
+        request.timestamp_end = request.timestamp_start if now is None else self._context.wall(now)
         return flow
 
     def _response(self, reason: bytes, fields: bytes, now: float) -> Response:
