@@ -42,6 +42,7 @@ def ours(base: type) -> Iterator[tuple[str, type]]:
         spec = importlib.util.spec_from_file_location(f"pointsman_bench_{file.stem}", file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module  # for those that come after it
         spec.loader.exec_module(module)
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:

@@ -17,6 +17,7 @@ class Pointsman(Peer):
     h2 = True
     program = COMMAND
     options: tuple[str, ...] = ()
+    depth = "inspect"
 
     def available(self):
         return need(self.program[0])
@@ -26,7 +27,7 @@ class Pointsman(Peer):
 
     def command(self, mode):
         policy = Path(self.dir / "policy.toml")
-        policy.write_text(f'default = "{"relay" if mode == "passthrough" else "inspect"}"\n')
+        policy.write_text(f'default = "{"relay" if mode == "passthrough" else self.depth}"\n')
         return [
             *self.program, "run", "--source", "netfilter", "--port", self.listen_port, "--policy", policy,
             "--flows", self.dir / "flows.jsonl", "--quiet", "--ca", self.dir / "ca",

@@ -44,27 +44,27 @@ def restore(subject: Subject, before: Snapshot) -> None:
 
 def _request(one: Request) -> Snapshot:
     return (
-        one.method, one.scheme, one.authority, one.path, one.http_version, one.headers.fields.copy(), one.raw_content,
+        one.method, one.scheme, one.authority, one.path, one.http_version, one.headers.frozen(), one.raw_content,
         one.trailers, one.timestamp_start, one.timestamp_end, one.stream, one.server,
     )  # fmt: skip
 
 
 def _request_again(was: Snapshot) -> Request:
     fields = list(was)
-    fields[5] = Headers(was[5])
+    fields[5] = Headers.thawed(was[5])
     return Request(*fields)
 
 
 def _response(one: Response) -> Snapshot:
     return (
-        one.status_code, one.reason, one.http_version, one.headers.fields.copy(), one.raw_content, one.trailers,
+        one.status_code, one.reason, one.http_version, one.headers.frozen(), one.raw_content, one.trailers,
         one.timestamp_start, one.timestamp_end, one.stream,
     )  # fmt: skip
 
 
 def _response_again(was: Snapshot) -> Response:
     fields = list(was)
-    fields[3] = Headers(was[3])
+    fields[3] = Headers.thawed(was[3])
     return Response(*fields)
 
 

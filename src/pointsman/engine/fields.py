@@ -5,6 +5,7 @@ They decide how such a thing is looked up and changed, not what its names mean.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
 from typing import TypeVar, overload
@@ -13,6 +14,7 @@ Field = tuple[bytes, bytes]
 Name = TypeVar("Name")
 Value = TypeVar("Value")
 Pairs = Iterable[tuple[Name, Value]]
+_SPLIT = re.compile(rb"([^:\r\n]+): ([^\r\n]*)\r\n")
 
 
 class AllItems(ItemsView[Name, Value]):
@@ -35,13 +37,59 @@ class AllItems(ItemsView[Name, Value]):
 class Headers(MutableMapping[str, str]):
     """Header fields in their order, names as sent; looking one up does not mind letter case (RFC 9110 5)."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("_block", "_fields", "_read")
 
     def __init__(self, fields: Iterable[Field] = (), **named: str) -> None:
         """`named`: for what is written by hand; `content_type="text/html"` is Content-Type."""
-        self.fields: list[Field] = list(fields)
+        self._block = b""
+        self._read: list[Field] | None = None
+        self._fields: list[Field] | None = list(fields)
         for name, value in named.items():
             self[name.replace("_", "-")] = value
+
+    @classmethod
+    def of_block(cls, block: bytes) -> Headers:
+        """Of lines `name: value`, each with its CRLF, that a strict reader has accepted; not taken apart until somebody
+        looks."""
+        headers = cls.__new__(cls)
+        headers._block = block
+        headers._read = headers._fields = None
+        return headers
+
+    @property
+    def fields(self) -> list[Field]:
+        fields = self._fields
+        if fields is None:
+            self._read = _SPLIT.findall(self._block)
+            fields = self._fields = self._read.copy()
+        return fields
+
+    @fields.setter
+    def fields(self, fields: Iterable[Field]) -> None:
+        self._fields = list(fields)
+
+    @property
+    def block(self) -> bytes | None:
+        """What `of_block` got, if nobody has looked into it since."""
+        return self._block if self._fields is None else None
+
+    def added_to(self, block: bytes) -> list[Field] | None:
+        """What stands behind the fields that `of_block` read from `block`; None if it is not those that come first."""
+        if self._block is not block:
+            return None
+        fields, read = self._fields, self._read
+        if fields is None or read is None:
+            return []
+        count = len(read)
+        return fields[count:] if fields[:count] == read else None
+
+    def frozen(self) -> bytes | list[Field]:
+        """As they are now; for `thawed`."""
+        return self._block if self._fields is None else self._fields.copy()
+
+    @classmethod
+    def thawed(cls, frozen: bytes | list[Field]) -> Headers:
+        return cls.of_block(frozen) if isinstance(frozen, bytes) else cls(frozen)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -62,21 +110,19 @@ class Headers(MutableMapping[str, str]):
 
     def __setitem__(self, name: str, value: str) -> None:
         """In the place of the first one that was there; the others of that name are gone."""
-        lowered, field = _lowered(name), (_raw(name), _raw(value))
-        at = -1
-        doubled = False
-        for index, (key, _) in enumerate(self.fields):
-            if key.lower() == lowered:
+        lowered, fields = _lowered(name), self.fields
+        field = _raw(name), _raw(value)
+        size, at = len(lowered), -1
+        for index, (key, _) in enumerate(fields):
+            if len(key) == size and key.lower() == lowered:
                 if at >= 0:
-                    doubled = True
-                    break
+                    self.set_all(name, [value])
+                    return
                 at = index
         if at < 0:
-            self.fields.append(field)
-        elif doubled:
-            self.set_all(name, [value])
+            fields.append(field)
         else:
-            self.fields[at] = field
+            fields[at] = field
 
     def __delitem__(self, name: str) -> None:
         raw = _lowered(name)

@@ -7,25 +7,21 @@ answered CONNECT it is a tunnel.  What a body is, and who is asked about it, `tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
+from pointsman.engine.commands import Command, End
 from pointsman.engine.events import Side
-from pointsman.engine.exchange import Exchange
-from pointsman.engine.messages import Headers, HttpFlow, Response
-from pointsman.engine.rebuild import HELD_LIMIT, LINGER, NOBODY, Context, Rebuild
+from pointsman.engine.messages import Headers, HttpFlow
+from pointsman.engine.rebuild import NOBODY, Context
+from pointsman.engine.rebuild_http1_carrier import Http1Carrier
 from pointsman.engine.rebuild_http1_messages import (
     Persistence,
-    error_page,
     new_request,
     new_response,
-    request_bytes,
-    response_bytes,
 )
+from pointsman.engine.rebuild_http1_plain import PlainExchange
 from pointsman.engine.rebuild_tunnel import Tunnel, tunnel_after
 from pointsman.engine.transaction import Transaction, block_page
 from pointsman.policy.decision import Action
-from pointsman.wire.http1_bodies import Body, ChunkedBody, EndlessBody, SizedBody, write_chunk
+from pointsman.wire.http1_bodies import Body, ChunkedBody, EndlessBody, SizedBody
 from pointsman.wire.http1_heads import (
     Facts,
     HeadError,
@@ -34,47 +30,63 @@ from pointsman.wire.http1_heads import (
     parse_request,
     parse_response,
     take_head,
-    write_fields,
     write_response,
 )
 
-DISCARD_LIMIT = 1024 * 1024  # bytes of a request body that is read only to throw it away
 EMPTY_LINES_LIMIT = 16  # before a request (RFC 9112 2.2)
 
 
-class Http1Rebuild(Rebuild):
-    protocol = "http/1.1"
-
+class Http1Rebuild(Http1Carrier):
     def __init__(self, context: Context) -> None:
-        super().__init__()
-        self._context = context
-        self._clock = lambda: context.wall(self._now)
-        self._out: list[Command] = []
-        self._bytes: dict[Side, list[bytes]] = {side: [] for side in Side}
-        """To be sent before `_out` is carried out."""
-        self._from_app, self._from_origin = bytearray(), bytearray()
-        """What has come and was not looked at yet."""
-        self._waiting = {Side.DOWNSTREAM: self._from_app, Side.UPSTREAM: self._from_origin}
-        self._ended: set[Side] = set()
-        self._paused: set[Side] = set()
+        super().__init__(context)
+        self._plain = PlainExchange(context)
         self._empty_lines = 0
-        self._transaction: Transaction | None = None
-        self._asked: dict[int, Transaction] = {}
-        """Questions under way; one at most, and `error` which is not waited for."""
-        self._request_body: Body | None = None
-        self._request_facts = Facts()
-        self._response_body: Body | None = None
-        self._persistence = Persistence()
-        self._request_chunked = self._response_chunked = False
-        """Ours."""
-        self._switching = False
-        """The request asks for another protocol: what follows waits for the answer."""
-        self._tunnel: Tunnel | None = None
-        self._origin_told = False
-        """That the app has ended."""
-        self._closing = False
 
     # What the connection tells.
+
+    def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
+        """The short way if it can be gone."""
+        self._now = now
+        plain = self._plain
+        if plain.under_way:
+            commands = plain.response(data, now) if side is Side.UPSTREAM else None
+            if commands is not None:
+                self._record_plain()
+                return commands
+            self._take_over()
+        elif side is Side.DOWNSTREAM and self._is_idle():
+            commands = plain.request(data, now)
+            if commands is not None:
+                self.seen_request = True
+                self._empty_lines = 0
+                return commands
+        return self._received(side, data)
+
+    def _record_plain(self) -> None:
+        if not self._plain.under_way:
+            self._done.append(self._plain.exchange(self._now))
+
+    def _is_idle(self) -> bool:
+        """No exchange is under way, nothing waits, and nothing has ended."""
+        return not (
+            self._transaction is not None or self._tunnel is not None or self._from_app or self._from_origin
+            or self._ended or self._congested or self._paused or self._closing or self.failure
+        )  # fmt: skip
+
+    def _take_over(self) -> None:
+        """From the short way, as far as that has come."""
+        plain = self._plain
+        asking, number = plain.asking, plain.number
+        transaction, body = plain.transaction(self, self._clock)
+        self._transaction = transaction
+        self._request_facts, self._persistence = Facts(), Persistence()
+        self._request_body = self._response_body = None
+        self._request_chunked = self._response_chunked = self._switching = False
+        if asking:
+            self._asked[number] = transaction
+        if body is not None:
+            self._from_origin += body
+            self._response_body = SizedBody(len(body))
 
     def _received(self, side: Side, data: bytes) -> list[Command]:
         if self._tunnel is not None:
@@ -84,6 +96,8 @@ class Http1Rebuild(Rebuild):
         return self._went_on()
 
     def _side_ended(self, side: Side) -> list[Command]:
+        if self._plain.under_way:
+            self._take_over()
         if side not in self._ended:
             self._ended.add(side)
             if self._tunnel is not None:
@@ -91,6 +105,21 @@ class Http1Rebuild(Rebuild):
             elif self._closing:
                 self.finished = self.finished or side is Side.DOWNSTREAM
         return self._went_on()
+
+    def consulted(self, number: int, now: float) -> list[Command]:
+        """As `receive`."""
+        self._now = now
+        plain = self._plain
+        if plain.under_way:
+            if number != plain.number or not plain.asking:
+                return []
+            commands = plain.consulted(now)
+            if commands is not None:
+                if not plain.asking:
+                    self._record_plain()
+                return commands
+            self._take_over()
+        return self._answered(number)
 
     def _answered(self, number: int) -> list[Command]:
         transaction = self._asked.pop(number, None)
@@ -104,6 +133,8 @@ class Http1Rebuild(Rebuild):
         return self._went_on()
 
     def _cut_off(self, why: str) -> list[Command]:
+        if self._plain.under_way:
+            self._take_over()
         if self._tunnel is not None:
             self._tunnel.cut(self._now, why)
             self._done.extend(self._tunnel.take())
@@ -143,72 +174,6 @@ class Http1Rebuild(Rebuild):
         else:
             moved |= self._transaction is None
         return moved and self._tunnel is None and not (self._closing or self.failure)
-
-    def _taken(self) -> list[Command]:
-        sends: list[Command] = []
-        for side, parts in self._bytes.items():
-            if parts:
-                sends.append(Send(side, b"".join(parts)))
-                parts.clear()
-        out, self._out = self._out, []
-        return sends + out if sends else out
-
-    def _hold_back(self) -> None:
-        if len(self._from_app) < HELD_LIMIT and len(self._from_origin) < HELD_LIMIT and not self._paused:
-            return
-        for side, waiting in self._waiting.items():
-            if len(waiting) >= HELD_LIMIT and side not in self._paused:
-                self._paused.add(side)
-                self._out.append(Pause(side))
-            elif len(waiting) < HELD_LIMIT and side in self._paused:
-                self._paused.discard(side)
-                self._out.append(Resume(side))
-
-    def _refuse_message(self, error: HeadError) -> None:
-        # Only what the app has sent may be told to it as its fault.
-        reading_request = self._transaction is None or not self._transaction.asked_origin
-        status = error.status if reading_request else 502
-        who = "request" if reading_request else "response"
-        self._fail(status, f"refused: the {who} has {error}")
-
-    def _fail(self, status: int, why: str) -> None:
-        """Say so to the app if it has not got an answer yet, and close."""
-        transaction = self._transaction
-        if transaction is None:
-            self._record_refused(status, why)
-        if not self._persistence.response_begun:
-            self._send(Side.DOWNSTREAM, error_page(status, why))
-            if transaction is not None and transaction.flow.response is None:
-                transaction.flow.response = Response(status, "", "HTTP/1.1", Headers())
-            self._finish(why)
-            self._close()
-        else:
-            self._finish(why)
-            self._reset(why)
-
-    def _record_refused(self, status: int, why: str) -> None:
-        """A request that could not be read has neither method nor path."""
-        self.seen_request = True
-        self._done.append(
-            Exchange("", "", self._context.host, status, len(self._waiting[Side.DOWNSTREAM]), 0,
-                     self._now, self._now, why)
-        )  # fmt: skip
-
-    def _reset(self, why: str) -> None:
-        self.failure, self.resets = why, True
-
-    def _close(self) -> None:
-        """After the last word to the app: both directions end, and what still comes is thrown away."""
-        if self._closing:
-            return
-        self._closing = True
-        self._out += [End(Side.DOWNSTREAM)] if self._origin_told else [End(Side.DOWNSTREAM), End(Side.UPSTREAM)]
-        self._out += [Resume(side) for side in self._paused]
-        self._paused.clear()
-        for waiting in self._waiting.values():
-            waiting.clear()
-        self.finished = Side.DOWNSTREAM in self._ended
-        self.deadline = self._now + LINGER
 
     # Requests.
 
@@ -327,91 +292,7 @@ class Http1Rebuild(Rebuild):
         assert body is not None, "it has just ended"
         transaction.response_end(Headers(body.trailers) if body.trailers else None)
 
-    # What the transaction wants sent.
-
-    def ask(self, hook: str, transaction: Transaction) -> None:
-        number = next(self._context.numbers)
-        if hook != "error":
-            self._asked[number] = transaction
-        self._out.append(Consult(number, hook, transaction.flow))
-
-    def send_request(self, transaction: Transaction, *, whole: bool) -> None:
-        head, self._request_chunked = request_bytes(transaction.flow.request, self._request_facts, whole=whole)
-        data = transaction.flow.request.raw_content if whole else None
-        self._send(Side.UPSTREAM, head)
-        if whole:
-            if data:
-                self.send_request_data(transaction, data)
-            self.end_request(transaction)
-
-    def send_request_data(self, transaction: Transaction, data: bytes) -> None:
-        assert transaction is self._transaction, "there is one at a time"
-        self._send(Side.UPSTREAM, write_chunk(data) if self._request_chunked else data)
-
-    def end_request(self, transaction: Transaction) -> None:
-        if self._request_chunked:
-            self._send(Side.UPSTREAM, _last_chunk(transaction.flow.request.trailers))
-
-    def invite_body(self, transaction: Transaction) -> None:
-        assert transaction is self._transaction, "there is one at a time"
-        if self._request_facts.expects_continue:
-            self._request_facts.expects_continue = False
-            self._send(Side.DOWNSTREAM, b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def send_response(self, transaction: Transaction, *, whole: bool) -> None:
-        self._persistence.response_begun = True
-        if transaction.answered_here and not self._can_discard_body():
-            self._persistence.request = False
-        response = transaction.flow.response
-        assert response is not None, "there is one to be sent"
-        head, self._response_chunked = response_bytes(transaction.flow, self._persistence, whole=whole)
-        self._send(Side.DOWNSTREAM, head)
-        carries_body = transaction.flow.request.method != "HEAD" and response.status_code not in (204, 304)
-        if whole and response.raw_content and carries_body:
-            self.send_response_data(transaction, response.raw_content)
-
-    def send_response_data(self, transaction: Transaction, data: bytes) -> None:
-        assert transaction is self._transaction, "there is one at a time"
-        self._send(Side.DOWNSTREAM, write_chunk(data) if self._response_chunked else data)
-
-    def end_response(self, transaction: Transaction) -> None:
-        response = transaction.flow.response
-        if self._response_chunked and response is not None:
-            self._send(Side.DOWNSTREAM, _last_chunk(response.trailers))
-        self._complete_if_done()
-
-    def reset(self, transaction: Transaction, why: str) -> None:
-        assert transaction is self._transaction, "there is one at a time"
-        self._finish(why)
-        self._reset(why)
-
-    # The end of an exchange, and of the connection.
-
-    def _complete_if_done(self) -> None:
-        transaction = self._transaction
-        if transaction is None or not transaction.response_done:
-            return
-        if not self._persistence.persists:
-            self._finish(None)
-            self._close()
-        elif self._request_body is None:
-            self._finish(None)
-            if Side.DOWNSTREAM in self._ended and not self._waiting[Side.DOWNSTREAM]:
-                self._close()
-
-    def _can_discard_body(self) -> bool:
-        body = self._request_body
-        if body is None:
-            return True
-        return isinstance(body, SizedBody) and body.left <= DISCARD_LIMIT and not self._request_facts.expects_continue
-
-    def _finish(self, error: str | None) -> None:
-        transaction, self._transaction = self._transaction, None
-        if transaction is None:
-            return
-        self._request_body = self._response_body = None
-        self._done.append(transaction.exchange(self._now, error))
-        transaction.finish(error)
+    # Sides end.
 
     def _look_at_ends(self) -> None:
         transaction = self._transaction
@@ -469,17 +350,8 @@ class Http1Rebuild(Rebuild):
         if tunnel.failure is not None and self.failure is None:
             self.failure, self.resets = tunnel.failure, tunnel.resets
 
-    def _send(self, side: Side, data: bytes) -> None:
-        if data:
-            self._bytes[side].append(data)
-
 
 def _why_cut(transaction: Transaction) -> str:
     if transaction.response_done:
         return "the origin closed before it had the whole request"
     return "the response was cut short" if transaction.flow.response is not None else "the origin closed without answer"
-
-
-def _last_chunk(trailers: Headers | None) -> bytes:
-    fields: Iterable[tuple[bytes, bytes]] = trailers.fields if trailers is not None else ()
-    return b"0\r\n" + write_fields(fields)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 
+from pointsman.engine.framing import lengths
 from pointsman.engine.messages import Headers, HttpFlow, Request, Response
 from pointsman.engine.rebuild import Context
-from pointsman.engine.transaction import lengths
 from pointsman.wire.http1_heads import Facts, Field, RequestHead, ResponseHead, write_request, write_response
 from pointsman.wire.http_head import host_of_authority
 

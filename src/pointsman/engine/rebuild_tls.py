@@ -39,7 +39,7 @@ class RebuiltInterception(Interception):
 
     @property
     def finished(self) -> bool:
-        return super().finished or (self._rebuild is not None and self._rebuild.finished)
+        return len(self._ended) == 2 or (self._rebuild is not None and self._rebuild.finished)
 
     @property
     def resets(self) -> bool:
@@ -117,7 +117,9 @@ class RebuiltInterception(Interception):
         if own.closed_by_peer and side not in self._closed:
             self._closed.add(side)
             commands += self._carried_out(rebuild.end(side, now))
-        return commands + self._flush(side)
+        if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
+            commands += self._flush(side)
+        return commands
 
     def _end_in(self, rebuild: Rebuild, side: Side, now: float) -> list[Command]:
         """FIN.  Without a close_notify before it the stream was cut off, and so is what the other side gets."""
@@ -132,13 +134,16 @@ class RebuiltInterception(Interception):
         result: list[Command] = []
         for command in commands:
             if isinstance(command, Send):
-                result.append(Send(command.side, self._own(command.side).encrypt(command.data)))
+                to = command.side
+                result.append(Send(to, self._own(to).encrypt(command.data)))
             elif isinstance(command, End):
                 if command.side is not cut_off:
                     self._own(command.side).close()
                 result += [*self._flush(command.side), command]
             else:
                 result.append(command)
-        self.handshake_deadline = self._rebuild.deadline
-        self.failure = self.failure or self._rebuild.failure
+        rebuild = self._rebuild
+        self.handshake_deadline = rebuild.deadline
+        if self.failure is None:
+            self.failure = rebuild.failure
         return result

@@ -39,12 +39,22 @@ class RequestPolicy:
             may_refuse=any(one.action is Action.BLOCK for one in found),
             may_change=any(one.action is Action.INTERCEPT for one in (*found, decision)),
         )
+        self._of_hosts: dict[tuple[str, str | None], Decision | None] = {}
+        """By method and host, where no path makes a difference; None: one may."""
         self._remembered: dict[tuple[str, str, str | None], Decision] = {}
 
     def decide(self, method: str, target: str, host: str | None) -> Decision:
         """`host` is None if the request names none: then it is the connection's."""
         if self._is_settled:
             return self._decision
+        whom = method, host
+        if whom not in self._of_hosts:
+            if len(self._of_hosts) >= REMEMBERED:
+                self._of_hosts.clear()
+            self._of_hosts[whom] = self._for_any_path(method, host)
+        known = self._of_hosts[whom]
+        if known is not None:
+            return known
         key = method, target, host
         known = self._remembered.get(key)
         if known is None:
@@ -52,6 +62,10 @@ class RequestPolicy:
                 self._remembered.clear()
             known = self._remembered[key] = self._evaluate(method, target, host)
         return known
+
+    def _for_any_path(self, method: str, host: str | None) -> Decision | None:
+        found = possible(self._policy, replace(self._connection, method=method, host=host or self._host))
+        return found[0] if len(found) == 1 else None
 
     def _evaluate(self, method: str, target: str, host: str | None) -> Decision:
         path = HttpHead(method, target, host).path

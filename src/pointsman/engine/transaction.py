@@ -10,65 +10,18 @@ sends what it says.  While somebody is asked, `blocked` is True and the carrier 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
-from pointsman.engine.messages import Headers, HttpFlow, Request, Response, Transform
+from pointsman.engine.framing import is_coded, is_endless, lengths, restore_length, set_length
+from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.transaction_parts import BodyWay, Carrier, Gathered
 
 GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
 GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
-ENDLESS_TYPES = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
-"""Bodies whose parts are waited for one by one; gathering them would stop what they are for."""
-_LENGTH_NAME = b"content-length"
 BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
-
-
-class Carrier(Protocol):
-    """What sends the messages of a transaction."""
-
-    def ask(self, hook: str, transaction: Transaction) -> None:
-        """`consulted` answers, not before this returns."""
-
-    def send_request(self, transaction: Transaction, *, whole: bool) -> None:
-        """`whole`: no body follows, `raw_content` is it."""
-
-    def send_request_data(self, transaction: Transaction, data: bytes) -> None: ...
-    def end_request(self, transaction: Transaction) -> None: ...
-    def invite_body(self, transaction: Transaction) -> None:
-        """We want the body before the origin has seen anything: answer `Expect: 100-continue` ourselves."""
-
-    def send_response(self, transaction: Transaction, *, whole: bool) -> None: ...
-    def send_response_data(self, transaction: Transaction, data: bytes) -> None: ...
-    def end_response(self, transaction: Transaction) -> None: ...
-    def reset(self, transaction: Transaction, why: str) -> None: ...
-
-
-class Gathered:
-    """Bytes that all exchanges of a connection have gathered and not sent yet."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-
-class _Body:
-    """How one of the two bodies is treated."""
-
-    def __init__(self) -> None:
-        self.gathered: bytearray | None = None
-        self.transform: Transform | None = None
-        self.begun = False
-        """Its head was sent."""
-        self.received = False
-        """To its end."""
-
-    def transformed(self, data: bytes) -> bytes:
-        if self.transform is None:
-            return data
-        result = self.transform(data)
-        return result if isinstance(result, bytes) else b"".join(result)
 
 
 class Transaction:
@@ -96,11 +49,11 @@ class Transaction:
         self._carrier = carrier
         self.hooks = hooks
         self._clock = clock
-        self._request = _Body()
-        self._response = _Body()
+        self._request = BodyWay()
+        self._response = BodyWay()
         self._then: Callable[[], None] | None = None
         self._blocks = Side.DOWNSTREAM
-        self._lengths: dict[Side, list[str]] = {}
+        self._lengths: dict[Side, list[str]] = {Side.DOWNSTREAM: []}
 
     def blocked(self, side: Side) -> bool:
         """Hold back what comes from this side."""
@@ -194,6 +147,24 @@ class Transaction:
             return
         then()
 
+    def resume(self, asking: str, length: int) -> None:
+        """Go on with a request that has no body where another has left off: it was sent, unless the hook `asking`
+        stands open.  From `responseheaders` on a response with `length` bytes is here."""
+        if asking == "requestheaders":
+            self._then = lambda: self._request_allowed(False)
+            return
+        self._lengths[Side.DOWNSTREAM] = []
+        self._request.received = True
+        if asking == "request":
+            self._then = self._send_whole_request
+            return
+        self._request.begun = True
+        if asking:
+            self._blocks = Side.UPSTREAM
+            self._lengths[Side.UPSTREAM] = [str(length)]
+            self._response.received = asking == "response"
+            self._then = self._send_whole_response if asking == "response" else lambda: self._response_allowed(True)
+
     def answer(self, response: Response) -> None:
         """With this, and the origin is not asked (any more)."""
         self.flow.response = response
@@ -254,8 +225,8 @@ class Transaction:
             self._answer()
             return
         headers = request.headers
-        if request.raw_content or self._lengths[Side.DOWNSTREAM] or lengths(headers) or _is_coded(headers):
-            _set_length(request, len(request.raw_content or b""))
+        if request.raw_content or self._lengths[Side.DOWNSTREAM] or lengths(headers) or is_coded(headers):
+            set_length(request, len(request.raw_content or b""))
         self._request.begun = True
         self._carrier.send_request(self, whole=True)
 
@@ -316,14 +287,14 @@ class Transaction:
 
     def _send_bodiless_response(self) -> None:
         """To HEAD, or 204 or 304: Content-Length tells of what is not here."""
-        _restore_length(self._present.headers, self._lengths[Side.UPSTREAM])
+        restore_length(self._present.headers, self._lengths[Side.UPSTREAM])
         self._carrier.send_response(self, whole=True)
         self._end_response()
 
     def _send_whole_response(self) -> None:
         response = self._present
         if response.status_code not in (204, 304):
-            _set_length(response, len(response.raw_content or b""))
+            set_length(response, len(response.raw_content or b""))
         self._carrier.send_response(self, whole=True)
         self._end_response()
 
@@ -360,7 +331,7 @@ class Transaction:
         self._then, self._blocks = then, side
         self._carrier.ask(hook, self)
 
-    def _gather(self, body: _Body, data: bytes) -> bool:
+    def _gather(self, body: BodyWay, data: bytes) -> bool:
         """False: enough."""
         assert body.gathered is not None, "it is being gathered"
         body.gathered += data
@@ -370,14 +341,13 @@ class Transaction:
             return False
         return True
 
-    def _taken(self, body: _Body) -> bytes:
+    def _taken(self, body: BodyWay) -> bytes:
         gathered, body.gathered = bytes(body.gathered or b""), None
         self._all_gathered.size -= len(gathered)
         return gathered
 
     def _is_gatherable(self, side: Side, headers: Headers) -> bool:
-        kinds = headers.get_all("content-type")
-        if (kinds and kinds[0].lower().startswith(ENDLESS_TYPES)) or self.flow.request.method == "CONNECT":
+        if is_endless(headers) or self.flow.request.method == "CONNECT":
             return False
         lengths = self._lengths[side]
         if lengths and lengths[0].isdigit() and int(lengths[0]) > GATHER_LIMIT:
@@ -385,33 +355,11 @@ class Transaction:
             return False
         return True
 
-    def _keep_length(self, headers: Headers, side: Side, body: _Body) -> None:
+    def _keep_length(self, headers: Headers, side: Side, body: BodyWay) -> None:
         """Of a body that is passed on: as announced, or unknown if its pieces are changed."""
-        _restore_length(headers, self._lengths[side] if body.transform is None else [])
+        restore_length(headers, self._lengths[side] if body.transform is None else [])
 
 
 def block_page() -> Response:
     fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store")]
     return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)
-
-
-def lengths(headers: Headers) -> list[str]:
-    """As `get_all("content-length")`; every message is asked, so most names are told apart by their size."""
-    return [
-        value.decode("latin-1") for name, value in headers.fields if len(name) == 14 and name.lower() == _LENGTH_NAME
-    ]
-
-
-def _is_coded(headers: Headers) -> bool:
-    return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers.fields)
-
-
-def _set_length(message: Request | Response, length: int) -> None:
-    if _is_coded(message.headers):
-        del message.headers["transfer-encoding"]
-    _restore_length(message.headers, [str(length)])
-
-
-def _restore_length(headers: Headers, wanted: list[str]) -> None:
-    if lengths(headers) != wanted:
-        headers.set_all("Content-Length", wanted)

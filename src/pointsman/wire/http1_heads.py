@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 HEAD_LIMIT = 64 * 1024  # bytes of one head
 FIELDS_LIMIT = 500  # fields of one head
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_TEXT = rb"[\t \x21-\x7e\x80-\xff]*"
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+TEXT_BYTES = rb"[\t \x21-\x7e\x80-\xff]"
+HOST_TEXT = rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*"
+_TOKEN = TOKEN + rb"+"
+_TEXT = TEXT_BYTES + rb"*"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _TEXT + rb"))?")
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":" + _TEXT + rb"\r\n)*+")
@@ -22,7 +25,7 @@ _SPLIT = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 _NAME = re.compile(_TOKEN)
 _VALUE = re.compile(_TEXT)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-_HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
+_HOST = re.compile(HOST_TEXT)
 # Fields that decide where a message ends, for whom it is, or what follows it.
 _TELLING = {b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"expect", b"proxy-connection"}
 _TELLING_SIZES = frozenset(map(len, _TELLING))  # most fields are told apart by length alone
@@ -180,7 +183,7 @@ def write_response(status: int, reason: bytes, minor: int, fields: Iterable[Fiel
 
 def write_fields(fields: Iterable[Field]) -> bytes:
     """With the empty line at the end.  Raises HeadError."""
-    block = b"".join([b"%b: %b\r\n" % field for field in fields])
+    block = b"\r\n".join([*map(b": ".join, fields), b""])
     if _FIELDS.fullmatch(block) is None:
         raise HeadError("a field that cannot be sent")
     return block + b"\r\n"

@@ -1,0 +1,55 @@
+"""What a transaction works with: who carries its messages, and how each of its two bodies is treated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pointsman.engine.messages import Transform
+
+if TYPE_CHECKING:
+    from pointsman.engine.transaction import Transaction
+
+
+class Carrier(Protocol):
+    """What sends the messages of a transaction."""
+
+    def ask(self, hook: str, transaction: Transaction) -> None:
+        """`consulted` answers, not before this returns."""
+
+    def send_request(self, transaction: Transaction, *, whole: bool) -> None:
+        """`whole`: no body follows, `raw_content` is it."""
+
+    def send_request_data(self, transaction: Transaction, data: bytes) -> None: ...
+    def end_request(self, transaction: Transaction) -> None: ...
+    def invite_body(self, transaction: Transaction) -> None:
+        """We want the body before the origin has seen anything: answer `Expect: 100-continue` ourselves."""
+
+    def send_response(self, transaction: Transaction, *, whole: bool) -> None: ...
+    def send_response_data(self, transaction: Transaction, data: bytes) -> None: ...
+    def end_response(self, transaction: Transaction) -> None: ...
+    def reset(self, transaction: Transaction, why: str) -> None: ...
+
+
+class Gathered:
+    """Bytes that all exchanges of a connection have gathered and not sent yet."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
+class BodyWay:
+    """How one of the two bodies is treated."""
+
+    def __init__(self) -> None:
+        self.gathered: bytearray | None = None
+        self.transform: Transform | None = None
+        self.begun = False
+        """Its head was sent."""
+        self.received = False
+        """To its end."""
+
+    def transformed(self, data: bytes) -> bytes:
+        if self.transform is None:
+            return data
+        result = self.transform(data)
+        return result if isinstance(result, bytes) else b"".join(result)
