@@ -7,7 +7,7 @@ Priorities are read and ignored, pushes are refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pointsman.engine.http2_sending import Sending
@@ -92,7 +92,7 @@ class Http2End:
         self._decoder = Decoder(largest=DEFAULT_TABLE_SIZE)  # we announce no other
         self._streams: dict[int, _Stream] = {}
         self._closed: dict[int, bool] = {}
-        """The last streams that are no more, and whether that was our doing: then frames of theirs may be on the way."""
+        """The last streams that are no more, and whether we ended them: then frames may still be on the way."""
         self._highest = 0
         """Stream that a client peer has opened, or we have."""
         self._window = CONNECTION_WINDOW
@@ -138,16 +138,16 @@ class Http2End:
 
     # What the peer sends.
 
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """Raises Http2Error."""
-        events: list[Event] = []
+    def receive(self, data: bytes, now: float) -> Iterator[Event]:
+        """Frame by frame: what comes before an error counts, however TCP has cut it.  Raises Http2Error."""
         for kind, flags, stream, payload in self._splitter.feed(data):
             if not self._got_settings and kind != FrameType.SETTINGS:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             if self._block is not None and kind != FrameType.CONTINUATION:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
+            events: list[Event] = []
             self._frame(kind, flags, stream, payload, now, events)
-        return events
+            yield from events
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes, now: float, events: list[Event]) -> None:
         if kind == FrameType.DATA:
@@ -201,9 +201,7 @@ class Http2End:
         stream.ended = ends
         events.append(DataCame(number, data, ends))
 
-    def _data_of_closed(
-        self, number: int, stream: _Stream | None, size: int, now: float, events: list[Event]
-    ) -> None:
+    def _data_of_closed(self, number: int, stream: _Stream | None, size: int, now: float, events: list[Event]) -> None:
         """On its way while we reset the stream; or the peer does not keep to what it said itself."""
         if stream is None and self._closed.get(number) is False:
             raise Http2Error(ErrorCode.STREAM_CLOSED, "a body after the end of a stream")
