@@ -98,7 +98,7 @@ def with_atheris(name: str, target: object, seeds: list[bytes], seconds: float) 
 def with_mutations(name: str, target: object, seeds: list[bytes], seconds: float) -> int:
     assert callable(target)
     number = int(os.environ.get("PM_FUZZ_SEED", str(time.time_ns() % 1_000_000)))
-    source, until, runs = random.Random(number), time.monotonic() + seconds, 0  # noqa: S311 - no secret comes of it
+    source, until, runs = random.Random(number), time.monotonic() + seconds, 0
     inputs = list(seeds)
     while time.monotonic() < until:
         data = inputs[runs] if runs < len(inputs) else mutated(source, inputs)

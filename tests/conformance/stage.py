@@ -1,7 +1,7 @@
 """A whole proxy in a thread of its own, so that tests can play raw peers on blocking sockets at both of its ends.
 
 One stage serves all tests of a module: starting a proxy costs more than most of them.  A raw origin is a function that
-gets the accepted socket, in a thread for each connection; what it raises after its peer has gone is nobody's concern.
+gets the accepted socket, in a thread for each connection; that its peer goes or sends nonsense is nobody's concern.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pointsman.engine.flow_record import FlowRecord
 from pointsman.server.limits import Limits
 from pointsman.testing import authority
 from pointsman.testing.proxy import PATIENCE, RunningProxy, running_proxy
+from pointsman.wire.hpack import HpackError
+from pointsman.wire.http2_messages import Http2Error
 
 HOST = "www.example.com"
 Serve = Callable[[socket.socket], None]
@@ -62,14 +64,16 @@ def authority_of(proxy: RunningProxy) -> ssl.SSLContext:
 
 
 @contextmanager
-def stage(directory: Path, policy: str, port: int, *, limits: Limits | None = None) -> Iterator[Stage]:
+def stage(
+    directory: Path, policy: str, port: int, *, limits: Limits | None = None, addons: tuple[str, ...] = ()
+) -> Iterator[Stage]:
     """Every connection to it was dialled to `port` of loopback."""
     ready: list[RunningProxy] = []
     is_up, over = threading.Event(), threading.Event()
     failed: list[BaseException] = []
 
     async def main() -> None:
-        async with running_proxy(directory, policy, limits=limits) as proxy:
+        async with running_proxy(directory, policy, limits=limits, addons=addons) as proxy:
             proxy.redirect_to(port)
             ready.append(proxy)
             is_up.set()
@@ -103,7 +107,7 @@ def raw_origin(serve: Serve, *alpn: str, tls: bool = True) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def one(accepted: socket.socket) -> None:
-        with suppress(OSError, ssl.SSLError):
+        with suppress(OSError, ssl.SSLError, HpackError, Http2Error):
             accepted.settimeout(PATIENCE)
             peer = context.wrap_socket(accepted, server_side=True) if tls else accepted
             with peer:
