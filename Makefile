@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test test-wine lint lib driver wheels bench bench-driver bench-simwfp soak fuzz clean
+.PHONY: help demo test test-wine lint lib driver wheels bench bench-driver bench-simwfp soak fuzz fuzz-python clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 15
@@ -54,6 +54,10 @@ soak: lib ## mixed load for SOAK seconds (600; the long form is 3600): does the 
 SECONDS ?= 60
 fuzz: $(STAMP) ## libFuzzer on the driver, SECONDS=60 (needs clang, libclang-rt-dev)
 	@$(BIN)/python tools/native.py fuzz $(SECONDS)
+
+fuzz-python: $(STAMP) ## what reads bytes of strangers in Python, SECONDS=60, TARGETS="..." (tests/conformance/fuzz_targets.py)
+	@$(BIN)/python -m pip install --quiet --group fuzz || echo "no atheris for this Python: own mutations"
+	@$(BIN)/python tools/fuzz_python.py $(SECONDS) $(TARGETS)
 
 clean: ## removes what was built
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache src/pointsman/lab/_native

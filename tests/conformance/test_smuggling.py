@@ -231,3 +231,26 @@ def test_what_is_only_odd_goes_on_as_it_came(request_bytes: bytes) -> None:
     one = inspected()
     one.app_sends(request_bytes)
     assert one.take(ORIGIN) == request_bytes
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+    "head", [b"POST / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", b"POST / HTTP/1.1\nHost: a\r\nX: y\r\n\r\n"]
+)
+def test_a_lone_lf_among_crlfs_ends_it_however_the_bytes_are_cut(head: bytes, size: int) -> None:
+    one = inspected()
+    for at in range(0, len(head), size):
+        if not one.closed:
+            one.app_sends(head[at : at + size])
+
+    assert one.closed
+    assert not bytes(one.take(ORIGIN)).endswith(b"\r\n\r\n"), "never the whole of it"
+
+
+def test_an_app_that_ends_every_line_with_lf_is_left_alone_however_the_bytes_are_cut() -> None:
+    one = inspected()
+    request = b"POST / HTTP/1.1\nHost: a\nContent-Length: 4\n\n\r\n\r\n"
+    for byte in request:
+        one.app_sends(bytes([byte]))
+
+    assert one.take(ORIGIN) == request

@@ -21,11 +21,44 @@ class AmbiguousError(Exception):
     """The connection has to end here."""
 
 
-def is_ambiguous(reason: str, data: bytes) -> bool:
-    """`data`: what the parser was given when it failed.
+class Lines:
+    """How the app ends its lines, however TCP has cut them."""
 
-    A lone LF may end a line (RFC 9112 2.2), and programs that use nothing else exist; among CRLFs it is a trick.
-    """
-    if _BARE_LF.search(reason) is not None:
-        return "chunk" in reason or b"\r\n" in data
-    return _FRAMING.search(reason) is not None
+    def __init__(self) -> None:
+        self.has_crlf = False
+        """It has ended one of this message with CRLF."""
+        self._last = b""
+        self._suspected = False
+
+    def saw(self, data: bytes) -> None:
+        """Before the parser gets it."""
+        if not self.has_crlf:
+            joined = self._last + data
+            self.has_crlf = b"\r\n" in joined.partition(b"\n\n")[0]
+            self._last = joined[-1:]
+
+    def message_over(self) -> None:
+        self.has_crlf, self._last = False, b""
+
+    def is_ambiguous(self, reason: str, data: bytes) -> bool:
+        """`data`: what the parser was given when it failed.
+
+        A lone LF may end a line (RFC 9112 2.2), and programs that use nothing else exist; among CRLFs it is a trick.
+        Those may be still to come: then `is_mixed` finds them.
+        """
+        if _BARE_LF.search(reason) is None:
+            return _FRAMING.search(reason) is not None
+        if "chunk" in reason or self.has_crlf:
+            return True
+        self._suspected, self._last = True, b""
+        return self.is_mixed(data)
+
+    def is_mixed(self, data: bytes) -> bool:
+        """After a lone LF: CRLF has come before the end of that head."""
+        if not self._suspected:
+            return False
+        data = self._last + data
+        self._last = data[-1:]
+        crlf, end = data.find(b"\r\n"), data.find(b"\n\n")
+        self._suspected = end < 0
+        return crlf >= 0 and (end < 0 or crlf < end)

@@ -17,7 +17,7 @@ from enum import Enum, auto
 import httptools
 from msgspec.structs import replace
 
-from pointsman.engine.ambiguity import AmbiguousError, is_ambiguous
+from pointsman.engine.ambiguity import AmbiguousError, Lines
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
@@ -62,6 +62,7 @@ class Http1Observer:
         self.watching = True
         self._requests = _Requests(self)
         self._responses = _Responses(self)
+        self._lines = Lines()
         self.open: list[_Open] = []
         self.done: list[Exchange] = []
         self._websocket: WebSocketObserver | None = None
@@ -80,7 +81,12 @@ class Http1Observer:
             if side is Side.DOWNSTREAM:
                 self._up += len(data)
                 if self.watching:
+                    self._lines.saw(data)
                     self._requests.feed(data)
+                    if not self._requests.is_within:
+                        self._lines.message_over()
+                elif self._lines.is_mixed(data):
+                    raise self._ambiguous("a lone LF among CRLFs")
             else:
                 self._down += len(data)
                 if self.watching:
@@ -88,8 +94,8 @@ class Http1Observer:
         except httptools.HttpParserError as error:
             # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
             self.stop()
-            if side is Side.DOWNSTREAM and self.seen_or_open and is_ambiguous(str(error), data):
-                raise self._ambiguous(error) from error
+            if side is Side.DOWNSTREAM and self.seen_or_open and self._lines.is_ambiguous(str(error), data):
+                raise self._ambiguous(str(error)) from error
 
     def end(self, side: Side, now: float) -> None:
         """No more bytes from this side.  The end of a response may be exactly this."""
@@ -119,8 +125,8 @@ class Http1Observer:
         """What failed was a request, or behind one."""
         return self.seen_request or bool(self.open)
 
-    def _ambiguous(self, error: httptools.HttpParserError) -> AmbiguousError:
-        why = f"refused: its ends may read this request differently: {error}"
+    def _ambiguous(self, reason: str) -> AmbiguousError:
+        why = f"refused: its ends may read this request differently: {reason}"
         if not (self.open and self.open[-1].method):  # otherwise its head was read, and `cut` tells
             self.done.append(Exchange("", "", None, None, self._up, self._down, self._now, self._now, why))
         return AmbiguousError(why)
@@ -188,7 +194,7 @@ class Http1Observer:
             return
         switched = front.status == 101 or (front.method == "CONNECT" and 200 <= front.status < 300)
         self._finish(None)
-        if switched and front.websocket:
+        if switched and front.websocket and front.method:  # otherwise its request is not even whole
             path = front.target[:PATH_LIMIT].decode("latin-1")
             self._websocket = WebSocketObserver(path, front.host, self._now)
             early = self._requests.take_pending()
@@ -258,6 +264,11 @@ class _Requests:
                 self._repeated.remember(data, self._last_host)
         elif self._head_size > HEAD_LIMIT:
             self._observer.stop()
+
+    @property
+    def is_within(self) -> bool:
+        """A message."""
+        return self._within
 
     def go_on(self) -> None:
         """The server answered in HTTP/1, so what follows the request is HTTP/1 too."""

@@ -7,11 +7,11 @@ Priorities are read and ignored, pushes are refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pointsman.engine.http2_sending import Sending
-from pointsman.wire.hpack import Decoder, Field, HpackError
+from pointsman.wire.hpack import DEFAULT_TABLE_SIZE, Decoder, Field, HpackError
 from pointsman.wire.http2_frames import END_HEADERS, END_STREAM, PREFACE, FrameType
 from pointsman.wire.http2_messages import (
     ACK,
@@ -33,7 +33,8 @@ CONNECTION_WINDOW = 4 * 1024 * 1024  # bytes of all streams
 STREAMS_LIMIT = 100  # streams that a peer may have open
 BLOCK_LIMIT = 256 * 1024  # bytes of one header block in all its frames
 CONTINUATIONS_LIMIT = 64  # frames of one header block
-RESETS_BURST = 500  # streams that a client may reset, and
+CLOSED_LIMIT = 1000  # streams that are no more, and are known to have been there
+RESETS_BURST = 500  # streams that a client may reset or make us reset, and
 RESETS_RATE = 50.0  # so many a second after that
 EMPTY_LIMIT = 1000  # frames of DATA with nothing in them, in one connection
 
@@ -88,8 +89,10 @@ class Http2End:
     def __init__(self, *, is_server: bool) -> None:
         self._is_server = is_server
         self._splitter = FrameSplitter(preface=is_server)
-        self._decoder = Decoder()
+        self._decoder = Decoder(largest=DEFAULT_TABLE_SIZE)  # we announce no other
         self._streams: dict[int, _Stream] = {}
+        self._closed: dict[int, bool] = {}
+        """The last streams that are no more, and whether we ended them: then frames may still be on the way."""
         self._highest = 0
         """Stream that a client peer has opened, or we have."""
         self._window = CONNECTION_WINDOW
@@ -135,50 +138,56 @@ class Http2End:
 
     # What the peer sends.
 
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """Raises Http2Error."""
-        events: list[Event] = []
+    def receive(self, data: bytes, now: float) -> Iterator[Event]:
+        """Frame by frame: what comes before an error counts, however TCP has cut it.  Raises Http2Error."""
         for kind, flags, stream, payload in self._splitter.feed(data):
             if not self._got_settings and kind != FrameType.SETTINGS:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             if self._block is not None and kind != FrameType.CONTINUATION:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
+            events: list[Event] = []
             self._frame(kind, flags, stream, payload, now, events)
-        return events
+            yield from events
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes, now: float, events: list[Event]) -> None:
         if kind == FrameType.DATA:
-            self._data(flags, stream, payload, events)
+            self._data(flags, stream, payload, now, events)
         elif kind == FrameType.HEADERS:
             part = bytearray(header_part(flags, payload, stream))
             self._headers(flags, (stream, bool(flags & END_STREAM), part, 0), events)
         elif kind == FrameType.CONTINUATION:
             self._continuation(flags, stream, payload, events)
         elif kind == FrameType.WINDOW_UPDATE:
-            self._window_update(stream, payload, events)
+            self._window_update(stream, payload, now, events)
         elif kind == FrameType.SETTINGS:
             self._settings(flags, stream, payload, events)
         elif kind == FrameType.PING:
-            _check(len(payload) == 8 and stream == 0, "a PING of another size")
+            _check(stream == 0, "a PING of a stream")
+            _check_size(len(payload) == 8, "a PING of another size")
             if not flags & ACK:
                 self.sending.control(write_frame(FrameType.PING, ACK, 0, payload))
         elif kind == FrameType.RST_STREAM:
             self._reset(stream, payload, now, events)
         elif kind == FrameType.GOAWAY:
-            _check(len(payload) >= 8 and stream == 0, "half a GOAWAY")
+            _check(stream == 0, "a GOAWAY of a stream")
+            _check_size(len(payload) >= 8, "half a GOAWAY")
             last = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
             events.append(WentAway(last, int.from_bytes(payload[4:8], "big")))
+        elif kind == FrameType.PRIORITY:
+            _check(stream != 0, "a PRIORITY of the connection")
+            _check_size(len(payload) == 5, "a PRIORITY of another size")
         elif kind == FrameType.PUSH_PROMISE:
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a push that nobody allowed")
 
-    def _data(self, flags: int, number: int, payload: bytes, events: list[Event]) -> None:
+    def _data(self, flags: int, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        _check(number != 0, "a body of the connection")
         self._check_not_idle(number)
         self._window -= len(payload)
         stream = self._streams.get(number)
         if self._window < 0 or (stream is not None and stream.window < len(payload)):
             raise Http2Error(ErrorCode.FLOW_CONTROL_ERROR, "more bytes than the window lets")
-        if stream is None or stream.ended:  # reset by us; its bytes were on the way
-            self._credit_connection(len(payload))
+        if stream is None or stream.ended:
+            self._data_of_closed(number, stream, len(payload), now, events)
             return
         data = unpadded(flags, payload)
         ends = bool(flags & END_STREAM)
@@ -192,7 +201,16 @@ class Http2End:
         stream.ended = ends
         events.append(DataCame(number, data, ends))
 
+    def _data_of_closed(self, number: int, stream: _Stream | None, size: int, now: float, events: list[Event]) -> None:
+        """On its way while we reset the stream; or the peer does not keep to what it said itself."""
+        if stream is None and self._closed.get(number) is False:
+            raise Http2Error(ErrorCode.STREAM_CLOSED, "a body after the end of a stream")
+        self._credit_connection(size)
+        if stream is not None:
+            self._refuse(number, ErrorCode.STREAM_CLOSED, now, events)
+
     def _headers(self, flags: int, block: tuple[int, bool, bytearray, int], events: list[Event]) -> None:
+        _check(block[0] != 0, "headers of the connection")
         if not flags & END_HEADERS:
             self._block = block
             return
@@ -206,11 +224,12 @@ class Http2End:
         is_first = False
         if stream is None:
             if not self._is_server or number <= self._highest:
-                self._check_not_idle(number)
-                return  # reset by us; they were on the way
+                self._headers_of_closed(number)
+                return
             _check(number % 2 == 1, "a stream with an even number")
             self._highest = number
             if len(self._streams) >= STREAMS_LIMIT:
+                self._remember_closed(number, by_us=True)
                 self.sending.reset(number, ErrorCode.REFUSED_STREAM)
                 return
             stream = self._streams[number] = _Stream()
@@ -221,6 +240,15 @@ class Http2End:
         stream.ended = ends
         events.append(HeadersCame(number, fields, ends, is_first))
 
+    def _headers_of_closed(self, number: int) -> None:
+        """As `_data_of_closed`."""
+        self._check_not_idle(number)
+        by_us = self._closed.get(number)
+        if by_us is False:
+            raise Http2Error(ErrorCode.STREAM_CLOSED, "headers after the end of a stream")
+        if by_us is None and self._is_server:
+            raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a stream that was passed over")
+
     def _continuation(self, flags: int, number: int, payload: bytes, events: list[Event]) -> None:
         if self._block is None or number != self._block[0]:
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
@@ -230,8 +258,8 @@ class Http2End:
             raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "an endless header block")
         self._headers(flags, (number, ends, data, count + 1), events)
 
-    def _window_update(self, number: int, payload: bytes, events: list[Event]) -> None:
-        _check(len(payload) == 4, "a WINDOW_UPDATE of another size")
+    def _window_update(self, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        _check_size(len(payload) == 4, "a WINDOW_UPDATE of another size")
         self._check_not_idle(number)
         size = int.from_bytes(payload, "big") & 0x7FFF_FFFF
         if number == 0:
@@ -239,13 +267,13 @@ class Http2End:
         if not self.sending.widen(number, size) or size == 0:
             if number == 0:
                 raise Http2Error(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
-            self.reset(number, ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR)
-            events.append(StreamReset(number, ErrorCode.FLOW_CONTROL_ERROR))
+            self._refuse(number, ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR, now, events)
 
     def _settings(self, flags: int, stream: int, payload: bytes, events: list[Event]) -> None:
         _check(stream == 0, "SETTINGS of a stream")
         self._got_settings = True
         if flags & ACK:
+            _check_size(not payload, "an acknowledgement that says more")
             return
         values = dict(read_settings(payload))
         window = values.get(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
@@ -265,15 +293,28 @@ class Http2End:
         events.append(SettingsCame(values))
 
     def _reset(self, number: int, payload: bytes, now: float, events: list[Event]) -> None:
-        _check(len(payload) == 4 and number != 0, "an RST_STREAM of another size")
+        _check(number != 0, "an RST_STREAM of the connection")
+        _check_size(len(payload) == 4, "an RST_STREAM of another size")
         self._check_not_idle(number)
-        if self._is_server:  # opened and reset again and again, a stream costs the client nothing
+        self._count_reset(now)
+        if self._forget(number, by_us=False):
+            events.append(StreamReset(number, int.from_bytes(payload, "big")))
+
+    def _refuse(self, number: int, code: ErrorCode, now: float, events: list[Event]) -> None:
+        """The peer has broken a rule that concerns this stream alone."""
+        if number not in self._streams:
+            return
+        self._count_reset(now)  # making us reset is as cheap for a client as resetting
+        self.reset(number, code)
+        events.append(StreamReset(number, code))
+
+    def _count_reset(self, now: float) -> None:
+        """Opened and reset again and again, a stream costs the client nothing."""
+        if self._is_server:
             self._resets = min(RESETS_BURST, self._resets + (now - self._resets_since) * RESETS_RATE) - 1
             self._resets_since = now
             if self._resets < 0:
                 raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset")
-        if self._forget(number):
-            events.append(StreamReset(number, int.from_bytes(payload, "big")))
 
     def _check_not_idle(self, number: int) -> None:
         if number > self._highest:
@@ -305,25 +346,31 @@ class Http2End:
 
     def reset(self, number: int, code: ErrorCode) -> None:
         """Harmless if it is closed."""
-        if self._forget(number):
+        if self._forget(number, by_us=True):
             self.sending.reset(number, code)
 
     def close_if_done(self, number: int) -> None:
         """Forget a stream that both sides have ended."""
         stream = self._streams.get(number)
         if stream is not None and stream.ended and self.sending.is_done(number):
-            self._forget(number)
+            self._forget(number, by_us=False)
 
     def go_away(self, last: int, code: ErrorCode) -> None:
         payload = last.to_bytes(4, "big") + int(code).to_bytes(4, "big")
         self.sending.control(write_frame(FrameType.GOAWAY, 0, 0, payload))
 
-    def _forget(self, number: int) -> bool:
+    def _forget(self, number: int, *, by_us: bool) -> bool:
         stream = self._streams.pop(number, None)
         self.sending.close(number)
         if stream is not None:
+            self._remember_closed(number, by_us=by_us)
             self._credit_connection(stream.owed)
         return stream is not None
+
+    def _remember_closed(self, number: int, *, by_us: bool) -> None:
+        self._closed[number] = by_us
+        if len(self._closed) > CLOSED_LIMIT:
+            del self._closed[next(iter(self._closed))]
 
     def _credit_connection(self, size: int) -> None:
         self._owed += size
@@ -336,3 +383,8 @@ class Http2End:
 def _check(holds: bool, otherwise: str) -> None:
     if not holds:
         raise Http2Error(ErrorCode.PROTOCOL_ERROR, otherwise)
+
+
+def _check_size(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, otherwise)

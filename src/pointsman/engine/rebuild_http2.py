@@ -126,31 +126,40 @@ class Http2Rebuild(Http2Carrier):
             self._step(stream, partial(self._pass_in, stream, side, event))
 
     def _pass_in(self, stream: Http2Stream, side: Side, event: HeadersCame | DataCame) -> None:
+        if side is Side.DOWNSTREAM:
+            try:
+                trailers = self._rest_of_request(stream, event)
+            except MalformedError as error:
+                # RFC 9113 8.1.1.  A page instead would say that the origin is at fault.
+                self._end_stream(stream, f"refused: {error}", ErrorCode.PROTOCOL_ERROR)
+                return
+            if isinstance(event, DataCame):
+                stream.transaction.request_data(event.data)
+            if event.ends:
+                stream.transaction.request_end(trailers)
+            return
         transaction = stream.transaction
         if isinstance(event, DataCame):
-            if side is Side.UPSTREAM and not stream.got_head:
+            if not stream.got_head:
                 raise MalformedError("a body without a head")
             self._count(stream, side, len(event.data))
-            if side is Side.DOWNSTREAM:
-                transaction.request_data(event.data)
-            else:
-                transaction.response_data(event.data)
+            transaction.response_data(event.data)
             if event.ends:
-                self._ended_in(stream, side, None)
-        elif side is Side.DOWNSTREAM or stream.got_head:
-            if not event.ends:
-                raise MalformedError("trailers that end nothing")
-            self._ended_in(stream, side, new_trailers(event.fields))
+                _check_whole(stream, side)
+                transaction.response_end(None)
+        elif stream.got_head:
+            transaction.response_end(_trailers(stream, side, event))
         else:
             self._response(stream, event)
 
-    def _ended_in(self, stream: Http2Stream, side: Side, trailers: Headers | None) -> None:
-        if stream.left.get(side):
-            raise MalformedError("less body than announced")
-        if side is Side.DOWNSTREAM:
-            stream.transaction.request_end(trailers)
-        else:
-            stream.transaction.response_end(trailers)
+    def _rest_of_request(self, stream: Http2Stream, event: HeadersCame | DataCame) -> Headers | None:
+        """Its trailers, if this is them.  Raises MalformedError."""
+        if isinstance(event, HeadersCame):
+            return _trailers(stream, Side.DOWNSTREAM, event)
+        self._count(stream, Side.DOWNSTREAM, len(event.data))
+        if event.ends:
+            _check_whole(stream, Side.DOWNSTREAM)
+        return None
 
     def _count(self, stream: Http2Stream, side: Side, size: int) -> None:
         if side is Side.DOWNSTREAM:
@@ -270,6 +279,19 @@ class Http2Rebuild(Http2Carrier):
             self._drop(stream, why, ErrorCode.PROTOCOL_ERROR, keep_app=True)
         else:
             self._end_stream(stream, f"refused: {error}", ErrorCode.PROTOCOL_ERROR)
+
+
+def _trailers(stream: Http2Stream, side: Side, event: HeadersCame) -> Headers:
+    """Raises MalformedError."""
+    if not event.ends:
+        raise MalformedError("trailers that end nothing")
+    _check_whole(stream, side)
+    return new_trailers(event.fields)
+
+
+def _check_whole(stream: Http2Stream, side: Side) -> None:
+    if stream.left.get(side):
+        raise MalformedError("less body than announced")
 
 
 def _code(code: int, otherwise: ErrorCode) -> ErrorCode:

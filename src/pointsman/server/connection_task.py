@@ -279,6 +279,7 @@ class ConnectionTask:
         task = self._loop.create_task(self._watched(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: work.close())  # cancelled before its first step, it was never awaited
 
     async def _watched(self, work: Coroutine[None, None, None]) -> None:
         try:

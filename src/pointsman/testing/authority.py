@@ -9,11 +9,12 @@ import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 
-from pointsman.authority.issue import Root, issue_root
+from pointsman.authority.issue import Root, issue_leaf, issue_root
 from pointsman.authority.leaf_cache import LeafCache
 
 
@@ -41,6 +42,16 @@ def server_context(
     context = leaves.get(names, alpn)
     context.num_tickets = 0  # whose tickets are sent when is for each test to say
     return context
+
+
+def write_leaf(path: Path, *names: str) -> None:
+    """Certificate and key of an origin called `names`, in one file, for servers that are programs of their own."""
+    private = key("leaf")
+    certificate = issue_leaf(root(), names, private.public_key(), now=datetime.now(UTC), serial=1000)
+    text = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + text)
 
 
 def client_context(*alpn: str, trusts: Root | None = None) -> ssl.SSLContext:

@@ -90,7 +90,9 @@ class HpackError(ValueError):
 
 
 class Decoder:
-    def __init__(self) -> None:
+    def __init__(self, *, largest: int = TABLE_LIMIT) -> None:
+        """`largest`: bytes that the table may be given; who ends a connection knows what it has announced."""
+        self._largest = largest
         self._table: deque[Field] = deque()
         self._size = 0
         self._limit = DEFAULT_TABLE_SIZE
@@ -167,7 +169,7 @@ class Decoder:
         self._evict()
 
     def _resize(self, size: int) -> None:
-        if size > TABLE_LIMIT:
+        if size > self._largest:
             raise HpackError(f"a table of {size} bytes")
         self._limit = size
         self._evict()
