@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pointsman.authority.issue import ROOT_LIFETIME, issue_root
 from pointsman.doctor.checks import CHECKS, PROGRAMS
-from pointsman.doctor.checks.event_logs import CODE_INTEGRITY, DEFENDER
+from pointsman.doctor.checks.integrity_log import CODE_INTEGRITY
+from pointsman.doctor.checks.quarantine import DEFENDER
 from pointsman.doctor.examination import Check, Need, examine
 from pointsman.doctor.finding import Finding, Outcome
 from pointsman.doctor.scene import Scene

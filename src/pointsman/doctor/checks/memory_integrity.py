@@ -1,4 +1,4 @@
-"""S4, S5: memory integrity (HVCI) and a WHQL-only policy, which narrow what loads."""
+"""S4: memory integrity (HVCI), which narrows what loads."""
 
 from __future__ import annotations
 
@@ -22,12 +22,4 @@ def look(scene: Scene) -> Finding:
     return ok("on; nothing in the driver file stands against it")
 
 
-def look_whql(scene: Scene) -> Finding:
-    options = scene.host.code_integrity()
-    if options is None:
-        return skipped("this system does not say")
-    return ok("only WHQL-signed drivers load" if options & CodeIntegrity.WHQL_ONLY else "no such policy")
-
-
 CHECK = Check("S4", "memory integrity", Need.WINDOWS, look)
-WHQL_ONLY = Check("S5", "WHQL-only policy", Need.WINDOWS, look_whql)

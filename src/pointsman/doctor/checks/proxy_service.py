@@ -1,8 +1,6 @@
-"""L1, L3: the proxy's service, and whether its log can be written."""
+"""L1: the proxy's service."""
 
 from __future__ import annotations
-
-import os
 
 from pointsman.doctor.examination import Check, Need
 from pointsman.doctor.finding import DIRECT, Finding, fail, ok, skipped, warn
@@ -28,18 +26,4 @@ def look(scene: Scene) -> Finding:
     return ok(f"runs as process {service.pid}")
 
 
-def look_log(scene: Scene) -> Finding:
-    path = log_path(scene.host)
-    folder = path if path.exists() else path.parent
-    if not folder.exists():
-        return skipped(f"{path.parent} does not exist yet")
-    if not os.access(folder, os.W_OK):
-        return warn(
-            f"{folder} cannot be written", "none; what happens is not recorded", "give SYSTEM write access to it"
-        )
-    size = path.stat().st_size if path.exists() else 0
-    return ok(f"{path}, {size:,} bytes")
-
-
 CHECK = Check("L1", "proxy service", Need.WINDOWS, look)
-LOG = Check("L3", "log", Need.WINDOWS, look_log)

@@ -1,18 +1,11 @@
-"""W7: who else redirects, filters below us or inspects TLS here.  Two of a kind work against each other."""
+"""W7: known drivers that redirect, filter below us or inspect TLS.  Two of a kind work against each other."""
 
 from __future__ import annotations
 
 from pointsman.doctor.examination import Check, Need
-from pointsman.doctor.finding import Finding, ok, skipped, warn
+from pointsman.doctor.finding import Finding, ok, warn
 from pointsman.doctor.scene import Scene
-from pointsman.system.host import Callout
-from pointsman.wire import guids
 
-LAYERS = {
-    guids.LAYER_CONNECT_REDIRECT_V4, guids.LAYER_CONNECT_REDIRECT_V6, guids.LAYER_AUTH_CONNECT_V4,
-    guids.LAYER_AUTH_CONNECT_V6,
-}  # fmt: skip
-REDIRECT = {guids.LAYER_CONNECT_REDIRECT_V4, guids.LAYER_CONNECT_REDIRECT_V6}
 DRIVERS = {
     "windivert": ("WinDivert (pydivert, zapret and others)", "sees and may change the proxy's own packets"),
     "ndisrd": ("Windows Packet Filter", "works below WFP and sees the proxy's traffic"),
@@ -39,7 +32,7 @@ DRIVERS = {
 INTERCEPTS = ("inspects", "redirects", "sees and may")
 
 
-def look_drivers(scene: Scene) -> Finding:
+def look(scene: Scene) -> Finding:
     with scene.host.services() as services:
         running = services.drivers()
     known = [(name, text) for name in running if (text := _known(name)) is not None]
@@ -54,33 +47,8 @@ def look_drivers(scene: Scene) -> Finding:
     return ok(listed)
 
 
-def look_callouts(scene: Scene) -> Finding:
-    try:
-        objects = scene.host.wfp_objects()
-        try:
-            others = [callout for callout in objects.callouts() if _foreign(callout)]
-        finally:
-            objects.close()
-    except OSError as error:
-        return skipped(f"cannot be asked: {error.strerror}")
-    redirecting = sorted({callout.name for callout in others if callout.layer in REDIRECT})
-    names = sorted({callout.name for callout in others})
-    if redirecting:
-        return warn(
-            f"also redirects connections: {', '.join(redirecting)}",
-            "apps that it has redirected reach us as its process",
-            "exclude each other's processes",
-        )
-    return ok(f"nobody else redirects; at the authorize layers: {', '.join(names) or 'nobody'}")
-
-
-def _foreign(callout: Callout) -> bool:
-    return callout.layer in LAYERS and callout.provider != guids.PROVIDER and callout.registered
-
-
 def _known(name: str) -> tuple[str, str] | None:
     return next((text for known, text in DRIVERS.items() if name.lower().startswith(known)), None)
 
 
-DRIVERS_RUNNING = Check("W7", "other network drivers", Need.WINDOWS, look_drivers)
-REDIRECTORS = Check("W7c", "other redirectors", Need.WINDOWS, look_callouts)
+CHECK = Check("W7", "other network drivers", Need.WINDOWS, look)

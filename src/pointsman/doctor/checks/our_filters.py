@@ -1,11 +1,11 @@
-"""W5, W6, W9: our filters as the engine has them, who is asked before us, and whether drops are recorded."""
+"""W5: our filters, as the engine has them."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from pointsman.doctor.examination import Check, Need
-from pointsman.doctor.finding import DIRECT, NONE, Finding, fail, ok, skipped, warn
+from pointsman.doctor.finding import DIRECT, Finding, fail, ok, skipped, warn
 from pointsman.doctor.scene import Scene
 from pointsman.system.host import InstalledFilter
 from pointsman.wire import guids
@@ -19,7 +19,7 @@ CALLOUT_OF = {
 REGISTRATION_SHIFT = 32  # PM_FILTER_REGISTRATION: the upper half of the raw context
 
 
-def look_filters(scene: Scene) -> Finding:
+def look(scene: Scene) -> Finding:
     try:
         objects = scene.host.wfp_objects()
         try:
@@ -54,47 +54,8 @@ def look_filters(scene: Scene) -> Finding:
     return ok(told or "none, and no proxy is active")
 
 
-def look_order(scene: Scene) -> Finding:
-    try:
-        objects = scene.host.wfp_objects()
-        try:
-            filters, sublayers = objects.filters(), objects.sublayers()
-        finally:
-            objects.close()
-    except OSError as error:
-        return skipped(f"cannot be asked: {error.strerror}")
-    ours = next((one.weight for one in sublayers if one.key == guids.SUBLAYER), None)
-    if ours is None:
-        return skipped("our sublayer is not there (W3)")
-    counts = Counter(one.sublayer for one in filters)
-    above = sorted((one for one in sublayers if one.weight > ours and counts[one.key]), key=lambda one: -one.weight)
-    if not above:
-        return ok("nobody is asked before us")
-    named = ", ".join(f"{one.name} ({counts[one.key]} filters)" for one in above)
-    return ok(f"asked before us, so what these block never reaches us: {named}")
-
-
-def look_net_events(scene: Scene) -> Finding:
-    try:
-        objects = scene.host.wfp_objects()
-        try:
-            collects = objects.collects_net_events()
-        finally:
-            objects.close()
-    except OSError as error:
-        return skipped(f"cannot be asked: {error.strerror}")
-    if not collects:
-        return warn(
-            "Windows does not record which connections its filters drop; we never change that setting", NONE,
-            "to find out who blocks a connection: netsh wfp set options netevents=on",
-        )  # fmt: skip
-    return ok("Windows records which connections its filters drop (its default; we never change it)")
-
-
 def _is_wrong(one: InstalledFilter) -> bool:
     return one.sublayer != guids.SUBLAYER or one.callout != CALLOUT_OF.get(one.layer) or not one.permits_without_callout
 
 
-FILTERS = Check("W5", "our filters", Need.WINDOWS | Need.DRIVER, look_filters)
-ORDER = Check("W6", "order of sublayers", Need.WINDOWS, look_order)
-NET_EVENTS = Check("W9", "record of drops", Need.WINDOWS, look_net_events)
+CHECK = Check("W5", "our filters", Need.WINDOWS | Need.DRIVER, look)

@@ -1,4 +1,4 @@
-"""N1, N2: a system proxy that leads to us would loop; too few dynamic ports make dials fail under load."""
+"""N1: a system proxy that leads to us would loop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pointsman.doctor.finding import Finding, ok, warn
 from pointsman.doctor.scene import Scene
 
 INTERNET = r"SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings"
-TCPIP = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters"
 LOCAL = ("127.0.0.1:", "localhost:", "[::1]:")
-FEWEST_PORTS = 16_384
 
 
-def look_proxy(scene: Scene) -> Finding:
+def look(scene: Scene) -> Finding:
     server = scene.host.registry(INTERNET, "ProxyServer")
     enabled = scene.host.registry(INTERNET, "ProxyEnable")
     if not enabled or not isinstance(server, str) or not server:
@@ -28,17 +26,4 @@ def look_proxy(scene: Scene) -> Finding:
     return ok(f"{server}: programs that use it are seen as connections to that address")
 
 
-def look_ports(scene: Scene) -> Finding:
-    most = scene.host.registry(TCPIP, "MaxUserPort")
-    if not isinstance(most, int):
-        return ok("Windows' default of 16,384")
-    if most - 1025 < FEWEST_PORTS:
-        return warn(
-            f"MaxUserPort is {most}", "under load dials fail with error 10048 or 10055",
-            "netsh int ipv4 set dynamicport tcp start=10000 num=55000",
-        )  # fmt: skip
-    return ok(f"MaxUserPort is {most}")
-
-
-SYSTEM_PROXY = Check("N1", "system proxy", Need.WINDOWS, look_proxy)
-PORTS = Check("N2", "dynamic ports", Need.WINDOWS, look_ports)
+CHECK = Check("N1", "system proxy", Need.WINDOWS, look)
