@@ -15,10 +15,11 @@ import time
 from ipaddress import ip_address
 
 from pointsman.engine.commands import Consult
-from pointsman.engine.connection import Connection, Settings
+from pointsman.engine.connection import Connection
 from pointsman.engine.events import Connected, Consulted, Side
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.messages import HttpFlow
+from pointsman.engine.settings import Settings
 from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.engine.connection import GATEWAY_PAGE, HELD_LIMIT
+from pointsman.engine.connection import HELD_LIMIT
 from pointsman.engine.events import Congested, Connected, ConnectFailed, Drained, Lost, Stopping
+from pointsman.engine.pages import GATEWAY_PAGE
 from pointsman.engine.peek import CERTAIN_TIMEOUT, PEEK_TIMEOUT
 from pointsman.testing.authority import client_hello
 from pointsman.testing.memory import APP, EPOCH, ORIGIN, Rig

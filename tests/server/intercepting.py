@@ -12,9 +12,9 @@ from pathlib import Path
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.authority.revocations import Revocations
 from pointsman.control.secrets import Secrets
-from pointsman.engine.connection import Settings
 from pointsman.engine.flow_record import FlowRecord
 from pointsman.engine.messages import HttpFlow, Subject
+from pointsman.engine.settings import Settings
 from pointsman.policy.load import parse_policy
 from pointsman.server.connection_task import Services
 from pointsman.server.hooks import Hooks

@@ -23,7 +23,7 @@ import msgspec
 
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.control.canary_client import READY, Order, Outcome
-from pointsman.engine.connection import Settings as EngineSettings
+from pointsman.engine.settings import Settings as EngineSettings
 from pointsman.policy.load import parse_policy
 from pointsman.policy.rules import Protocol
 from pointsman.server.connection_task import Services

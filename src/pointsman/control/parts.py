@@ -36,9 +36,9 @@ from pointsman.control.seats import Hire, Seat, Workforce
 from pointsman.control.secrets import Secrets
 from pointsman.control.settings import Settings
 from pointsman.control.takeover import OnStep, Takeover, cannot_take_over
-from pointsman.engine.connection import Settings as EngineSettings
-from pointsman.engine.connection import anything
 from pointsman.engine.rebuild import nobody
+from pointsman.engine.settings import Settings as EngineSettings
+from pointsman.engine.settings import anything
 from pointsman.server.connection_task import Services
 from pointsman.server.key_log import prepare_key_log
 from pointsman.server.listener import Listeners, listen

@@ -14,13 +14,11 @@ after all, and the decision asks for another way than the one that was dialled, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import assert_never
 
 from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume, Send
-from pointsman.engine.depth import make_layer_rebuild
 from pointsman.engine.events import (
     Congested,
     Connected,
@@ -37,61 +35,24 @@ from pointsman.engine.events import (
     Stopping,
 )
 from pointsman.engine.flow_record import Flow
-from pointsman.engine.http1 import Http1Observer
-from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
-from pointsman.engine.learned import Learned, Memory
+from pointsman.engine.interception import Interception
+from pointsman.engine.layer_choice import REBUILDS, Layer, choose_layer
 from pointsman.engine.notices import Notices
-from pointsman.engine.origin_fault import Terms
+from pointsman.engine.pages import BLOCK_PAGE, GATEWAY_PAGE
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
-from pointsman.engine.rebuild import Rebuilt, nobody
-from pointsman.engine.rebuild_tls import MakeRebuild, RebuiltInterception
+from pointsman.engine.rebuild import Rebuilt
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
 from pointsman.engine.revocations import is_asked_for, response
-from pointsman.engine.sessions import Sessions
+from pointsman.engine.settings import Settings
+from pointsman.engine.subject import subject_of
 from pointsman.policy.decision import Action, Decision
-from pointsman.policy.match import Connection as Subject
 from pointsman.policy.match import evaluate, possible
-from pointsman.policy.rules import Detected, Policy, Protocol, Rule
 from pointsman.policy.upstreams import Upstream
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
-BLOCK_PAGE = (
-    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
-    b"Connection: close\r\nContent-Length: 49\r\n\r\nBlocked by a rule of the policy of this machine.\n"
-)
-_NO_WAY = b"The upstream proxy that the policy of this machine asks for did not let this connection through.\n"
-GATEWAY_PAGE = (
-    b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-) % (len(_NO_WAY), _NO_WAY)
 ATTEMPTS_MARGIN = 1.0  # seconds by which an upstream, which keeps the dial's time itself, may be late
 HELD_LIMIT = 64 * 1024  # bytes that wait for the dial; then the app is paused
-
-
-def anything(name: str) -> bool:
-    del name
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    policy: Policy
-    upstream_tls: UpstreamTls
-    learned: Memory = field(default_factory=Learned)
-    sessions: Sessions = field(default_factory=Sessions)
-    idle_timeout: float = 600.0  # seconds without a byte
-    dial_timeout: float = 20.0  # seconds
-    life_timeout: float = float("inf")  # seconds from the first to the last moment
-    close_timeout: float = 60.0  # seconds for the last bytes to leave
-    certified_tls: Callable[[str], UpstreamTls] | None = None
-    """As `upstream_tls`, with the client certificate in this file."""
-    may_sign: Callable[[str], bool] = anything
-    """Is this name within what our root may sign for?"""
-    revocations: Callable[[], bytes] | None = None
-    """Our list of revoked certificates (DER), for who asks (`engine.revocations`)."""
-    hooks: Callable[[], frozenset[str]] = nobody
-    """The hooks that somebody listens to now; of others nobody is asked."""
 
 
 _NOTHING = Peeked(b"")
@@ -118,7 +79,7 @@ class Connection:
         self._upstream: Upstream | None = None
         """The one that was dialled through."""
         self._decision: Decision | None = None
-        self._layer: Relay | Interception | Rebuilt | None = None
+        self._layer: Layer | None = None
         self._carrier: Relay | Interception | None = None
         self.left: list[Command] = []
         """What else follows from what was carried: to be done after that."""
@@ -144,7 +105,7 @@ class Connection:
         self._active = now
         self._last_moment = now + self._settings.life_timeout
         self._records.start(now)
-        decisions = possible(self._settings.policy, self._subject(None))
+        decisions = possible(self._settings.policy, subject_of(self._flow, None))
         upstreams = [self._upstream_of(decision) for decision in decisions]
         by_name = upstreams[0] is not None and upstreams[0].asks_by_name
         if len(decisions) == 1 and not decisions[0].action.decrypts and not by_name:
@@ -188,12 +149,12 @@ class Connection:
                 self._active = now
                 return self._ended(side, now)
             case Congested(side):
-                if isinstance(self._layer, RebuiltInterception | Rebuilt):
+                if isinstance(self._layer, REBUILDS):
                     self._layer.congested(side)
                 return self._pause(side.other, "congestion")
             case Drained(side):
                 commands = self._resume(side.other, "congestion")
-                if isinstance(self._layer, RebuiltInterception | Rebuilt):
+                if isinstance(self._layer, REBUILDS):
                     commands += self._after(self._layer.drained(side, now), now)
                 return commands
             case Consulted(number):
@@ -260,9 +221,7 @@ class Connection:
         if self._layer is not None and self._layer.handshake_deadline is not None:
             assert not isinstance(self._layer, Relay), "a relay waits for nothing"
             return self._after(
-                self._layer.late(now)
-                if isinstance(self._layer, RebuiltInterception | Rebuilt)
-                else self._layer.handshake_late(),
+                self._layer.late(now) if isinstance(self._layer, REBUILDS) else self._layer.handshake_late(),
                 now,
             )
         if self._dialled and not self._connected and now >= (self._stage_deadline or 0.0):
@@ -271,7 +230,7 @@ class Connection:
         if peeked is not None:
             return self._decide(peeked, now)
         # The app is silent: perhaps the origin speaks first.  What is decided if it does says which way to go.
-        return self._dial(now, self._upstream_of(evaluate(self._settings.policy, self._subject(Peeked(b"")))))
+        return self._dial(now, self._upstream_of(evaluate(self._settings.policy, subject_of(self._flow, Peeked(b"")))))
 
     # Peeking and deciding.
 
@@ -305,7 +264,7 @@ class Connection:
         self._peeked = peeked
         self._held += peeked.held
         self._peek.deadline = None
-        self._decision = evaluate(self._settings.policy, self._subject(peeked))
+        self._decision = evaluate(self._settings.policy, subject_of(self._flow, peeked))
         self._records.decided(self._decision, peeked)
         self._stage = _Stage.DECIDED
         if self._decision.action is Action.BLOCK:
@@ -322,22 +281,6 @@ class Connection:
 
     def _upstream_of(self, decision: Decision) -> Upstream | None:
         return self._settings.policy.upstream_of(decision.rule)
-
-    def _subject(self, peeked: Peeked | None) -> Subject:
-        """None: nobody has looked yet."""
-        address, port = self._flow.original_destination
-        whole = Subject(self._flow.app, Protocol.TCP, address, port)
-        if self._flow.process is not None:
-            process = self._flow.process
-            whole = replace(whole, ancestors=process.ancestors, users=process.users, services=process.services)
-        if peeked is None:
-            return whole
-        if peeked.head is not None:
-            method, path = peeked.head.method, peeked.head.path
-            return replace(whole, host=peeked.host, detected=Detected.HTTP, method=method, path=path)
-        if peeked.hello is not None:  # what is asked inside of it is seen only after decrypting
-            return replace(whole, host=peeked.host, detected=Detected.TLS)
-        return replace(whole, host=None, detected=None, method=None, path=None)
 
     # Dialling and carrying.
 
@@ -367,7 +310,7 @@ class Connection:
     def _consulted(self, number: int, now: float) -> list[Command]:
         if self._layer is None:
             return self._run(now) if self._notices.answered(number) and self._connected else []
-        if isinstance(self._layer, RebuiltInterception | Rebuilt):
+        if isinstance(self._layer, REBUILDS):
             return self._after(self._layer.consulted(number, now), now)
         return []
 
@@ -376,8 +319,8 @@ class Connection:
             return []  # the answer comes back here
         self._stage = _Stage.RUNNING
         held, self._held = bytes(self._held), bytearray()
-        self._layer = self._choose_layer(now)
-        self._rebuilds = isinstance(self._layer, RebuiltInterception | Rebuilt)
+        self._layer = self._chosen_layer(now)
+        self._rebuilds = isinstance(self._layer, REBUILDS)
         self._peek, self._peeked = Peek(), _NOTHING  # what they hold has gone on
         commands = [*self._notices.connected(), *self._resume(Side.DOWNSTREAM, "dial")]
         commands += self._resume(Side.UPSTREAM, "hello")
@@ -392,52 +335,12 @@ class Connection:
             commands += self._after(self._layer.end(Side.DOWNSTREAM, now), now)
         return commands
 
-    def _choose_layer(self, now: float) -> Relay | Interception | Rebuilt:
+    def _chosen_layer(self, now: float) -> Layer:
         assert self._decision is not None, "a layer follows a decision"
-        peeked = self._peeked
-        if not self._decision.action.decrypts or self._must_relay:
+        if self._must_relay:
             return Relay()
-        make_rebuild = self._make_rebuild(self._decision)
-        if peeked.hello is None:
-            if make_rebuild is not None:
-                return Rebuilt(make_rebuild(None))
-            return Relay(Http1Observer()) if peeked.head is not None else Relay()
-        if self._notices.ignored:
-            self._records.relayed_by_listener()
-            return Relay()
-        alpn = peeked.hello.alpn
-        spoken = tuple(protocol for protocol in dict.fromkeys(alpn) if protocol in SPOKEN)
-        if alpn and not spoken:
-            self._records.note = f"not decrypted: the app offers only {', '.join(alpn)[:100]}"
-            return Relay()
-        name = peeked.hello.server_name or str(self._flow.original_destination[0])
-        known = self._settings.learned.find(self._flow.app, name, self._records.wall(now))
-        if known is not None:
-            self._records.relayed_as_learned(known)
-            return Relay()
-        port, sessions = self._flow.original_destination[1], self._settings.sessions
-        if not self._settings.may_sign(name):
-            self._records.beyond_our_root(name)
-            return Relay()
-        upstream_tls, terms = self._origin_terms(self._decision.rule, left_out=len(spoken) < len(set(alpn)))
-        if make_rebuild is not None:
-            return RebuiltInterception(
-                name, spoken, upstream_tls, now, port=port, sessions=sessions, terms=terms, make_rebuild=make_rebuild
-            )
-        return Interception(name, spoken, upstream_tls, now, port=port, sessions=sessions, terms=terms)
-
-    def _origin_terms(self, rule: Rule | None, *, left_out: bool) -> tuple[UpstreamTls, Terms]:
-        settings = self._settings
-        if rule is None:
-            return settings.upstream_tls, Terms(left_out=left_out)
-        if rule.client_certificate is None or settings.certified_tls is None:
-            return settings.upstream_tls, Terms(rule.on_invalid, left_out=left_out)
-        return settings.certified_tls(rule.client_certificate), Terms(rule.on_invalid, True, left_out)
-
-    def _make_rebuild(self, decision: Decision) -> MakeRebuild | None:
-        settings, wall = self._settings, self._records.wall
-        return make_layer_rebuild(
-            self._flow, settings.policy, self._subject(self._peeked), decision, self._peeked, wall, settings.hooks
+        return choose_layer(
+            self._flow, self._settings, self._decision, self._peeked, self._records, now, ignored=self._notices.ignored
         )
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
@@ -460,7 +363,7 @@ class Connection:
         if done:
             commands += [Report(record) for record in self._records.exchanges(done, layer)]
         if layer.failure is not None:
-            resets = isinstance(layer, RebuiltInterception | Rebuilt) and layer.resets
+            resets = isinstance(layer, REBUILDS) and layer.resets
             commands += self._over(now, layer.failure, Abort() if resets else Close())
         elif layer.finished:
             commands += self._over(now, None, Close())
@@ -513,7 +416,7 @@ class Connection:
         if isinstance(self._layer, Interception) and self._layer.refusal is not None:
             learn.append(Learn(self._layer.name, self._layer.refusal, self._layer.lasted(now)))
         last: list[Command] = [*learn]
-        if isinstance(self._layer, RebuiltInterception | Rebuilt):
+        if isinstance(self._layer, REBUILDS):
             last += self._layer.cut_off(now, error or "no response")
         last += self._notices.disconnected(error)
         return [*last, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]

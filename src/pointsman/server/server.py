@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from itertools import count
 
-from pointsman.engine.connection import Connection, Settings
+from pointsman.engine.connection import Connection
 from pointsman.engine.flow_record import Flow
+from pointsman.engine.settings import Settings
 from pointsman.policy.rules import Policy
 from pointsman.server.connection_task import ConnectionTask, Services
 from pointsman.server.limits import Counters, Limits

@@ -29,13 +29,14 @@ from pointsman.engine.commands import (
     Resume,
     Send,
 )
-from pointsman.engine.connection import Connection, Settings
+from pointsman.engine.connection import Connection
 from pointsman.engine.events import Connected, Consulted, Ended, Event, LeafReady, Received, Side
 from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import UpstreamTls
 from pointsman.engine.learned import Learned
 from pointsman.engine.messages import Subject as Asked
 from pointsman.engine.sessions import Sessions
+from pointsman.engine.settings import Settings
 from pointsman.policy.load import parse_policy
 from pointsman.testing import authority
 
