@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -121,3 +122,30 @@ def test_what_the_ends_agreed_on(extensions: str, expected: tuple[Deflate | None
 def test_extensions_that_nobody_knows(extensions: str) -> None:
     with pytest.raises(ValueError, match="extensions"):
         agreed(extensions)
+
+
+def deflated(*parts: bytes, end: int = zlib.Z_FINISH) -> bytes:
+    """Each part in a stream of its own that ends with a final block."""
+    streams = []
+    for part in parts:
+        deflater = zlib.compressobj(wbits=-15)
+        streams.append(deflater.compress(part) + deflater.flush(end))
+    return b"".join(streams)
+
+
+@pytest.mark.parametrize(
+    "behind", [b"\0", b"", b"\xff" * 9, bytes(5000)], ids=["as RFC 7692 says", "none", "junk", "long"]
+)
+def test_a_final_block_ends_and_never_spins(behind: bytes) -> None:
+    """RFC 7692 7.2.3.4: a message may be made of blocks that each end a stream, and a zero byte."""
+    payload = deflated(b"first, ", b"second") + behind
+    reader = MessageReader(masked=False, deflate=Deflate())
+    buffer = bytearray(b"\xc2\x7f" + len(payload).to_bytes(8, "big") + payload)
+    text = b""
+
+    with suppress(FrameError):  # which junk is, as it is no deflated data
+        while (piece := reader.take(buffer)) is not None:
+            assert isinstance(piece, Piece)
+            text += piece.data
+    assert text == b"first, second" or behind == b"\xff" * 9
+    assert not buffer

@@ -166,7 +166,10 @@ class MessageReader:
             result = self._inflater.decompress(source, PIECE)
         except zlib.error as error:
             raise FrameError(f"not deflated: {error}") from error
-        self._pending = self._inflater.unconsumed_tail
+        if self._inflater.eof:  # a final block ends what came before it, not the message (RFC 7692 7.2.3.4)
+            self._pending, self._inflater = self._inflater.unused_data, zlib.decompressobj(-15)
+        else:
+            self._pending = self._inflater.unconsumed_tail
         return result
 
 
