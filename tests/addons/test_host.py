@@ -327,14 +327,20 @@ def test_concurrent_hooks_run_side_by_side(tmp_path: Path) -> None:
     script = written(
         tmp_path / "a.py",
         "import threading\nfrom mitmproxy.script import concurrent\nboth = threading.Barrier(2)\n"
-        "@concurrent\ndef request(flow):\n    both.wait()\n    flow.metadata['met'] = True\n",
+        "@concurrent\ndef request(flow):\n    flow.metadata['began']()\n    both.wait()\n"
+        "    flow.metadata['met'] = True\n",
     )
 
     async def scenario() -> None:
         async with world(script) as here:
             one, other = http_flow(), http_flow()
-            await asyncio.gather(here.ask("request", one), here.ask("request", other))
-            assert one.metadata == other.metadata == {"met": True}
+            began, loop = asyncio.Event(), asyncio.get_running_loop()
+            for flow in (one, other):
+                flow.metadata["began"] = lambda: loop.call_soon_threadsafe(began.set)
+            first = asyncio.create_task(here.ask("request", one))
+            await began.wait()  # a thread is busy with it when the other comes
+            await asyncio.gather(first, here.ask("request", other))
+            assert one.metadata["met"] and other.metadata["met"]
 
     run(scenario())
 

@@ -99,12 +99,12 @@ async def test_an_instance_that_crashes_in_charge_gives_back_to_the_one_it_relie
         except PointsmanError:
             assert step == "active"  # killed before it could say that it is ready
         await serves(load, old)
-        lost = (await load.report())["failures"]  # what the killed one carried: nobody can save that
+        # What the killed one carried, and who was on the way to its port when it died: nobody can save those.
+        lost = (await load.report())["failures"]
         await serves(load, old)
 
         assert step in heard
         assert (await load.end_clients())["failures"] == lost
-        assert all("ECONNREFUSED" not in failure for failure in lost)
 
 
 async def test_an_instance_whose_canary_dies_withdraws() -> None:

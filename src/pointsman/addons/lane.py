@@ -45,6 +45,8 @@ class Lane:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
+        self._running = 0
+        """How many of them are in a call."""
         self._waiting = 0
         self._is_closed = False
 
@@ -64,6 +66,7 @@ class Lane:
                 job.state = State.ABANDONED
             if was_running:
                 self._threads -= 1
+                self._running -= 1
                 raise_in(job.thread, HookStalled)
                 self._start_if_needed()
         return was_running
@@ -75,7 +78,8 @@ class Lane:
                 self._queue.put(None)
 
     def _start_if_needed(self) -> None:
-        if self._threads < min(self._size, self._waiting) and not self._is_closed:
+        idle = self._threads - self._running
+        if idle < self._waiting and self._threads < self._size and not self._is_closed:
             self._threads += 1
             threading.Thread(target=self._work, name=f"addon {self._name}", daemon=True).start()
 
@@ -91,6 +95,7 @@ class Lane:
             if job.state is not State.QUEUED:
                 return True
             job.state, job.thread = State.RUNNING, threading.get_ident()
+            self._running += 1
         started = time.perf_counter()
         error: BaseException | None = None
         try:
@@ -102,6 +107,7 @@ class Lane:
             if job.state is State.ABANDONED:
                 return False
             job.state = State.DONE
+            self._running -= 1
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, job, seconds, error)
         return True
