@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.wire.websocket_frames import FrameError, FrameReader, Opcode
+from pointsman.wire.websocket_frames import FrameError, FrameReader, Opcode, masked
 from pointsman.wire.websocket_messages import (
     PIECE,
     Control,
@@ -18,7 +18,6 @@ from pointsman.wire.websocket_messages import (
     MessageWriter,
     Piece,
     agreed,
-    masked,
 )
 
 KEY = b"\x01\x02\x03\x04"

@@ -57,7 +57,7 @@ class FrameReader:
                 if begin + size > len(data):
                     self._kept = data[at:]
                     return
-                payload = self._unmasked(data[begin : begin + size], data[begin - 4 : begin])
+                payload = masked(data[begin : begin + size], data[begin - 4 : begin] if self._masked else None, 0)
             if opcode < Opcode.CLOSE:
                 self._in_message = not final
             at = begin + size
@@ -69,7 +69,7 @@ class FrameReader:
         if len(data) < at + 2:
             return None
         first, second = data[at], data[at + 1]
-        opcode, final, size = _opcode(first & 0x0F), bool(first & 0x80), second & 0x7F
+        opcode, final, size = opcode_of(first & 0x0F), bool(first & 0x80), second & 0x7F
         if bool(second & 0x80) != self._masked:
             raise FrameError("masked by the server, or not by the client")
         if first & 0x30:
@@ -90,12 +90,20 @@ class FrameReader:
             raise FrameError("a length with its highest bit set")
         return opcode, final, begin, size
 
-    def _unmasked(self, payload: bytes, key: bytes) -> bytes:
-        return bytes(byte ^ key[at % 4] for at, byte in enumerate(payload)) if self._masked else payload
 
-
-def _opcode(number: int) -> Opcode:
+def opcode_of(number: int) -> Opcode:
+    """Raises FrameError: there is none of this number."""
     try:
         return Opcode(number)
     except ValueError:
         raise FrameError(f"opcode {number}") from None
+
+
+def masked(data: bytes, key: bytes | None, at: int) -> bytes:
+    """RFC 6455 5.3; `at`: position of `data` in its payload.  As one large number, since bytes one by one take long."""
+    if key is None or not data:
+        return data
+    size = len(data)
+    turned = key[at % 4 :] + key[: at % 4]
+    stream = (turned * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")).to_bytes(size, "little")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from pointsman.wire.websocket_frames import CONTROL_LIMIT, FrameError, Opcode
+from pointsman.wire.websocket_frames import CONTROL_LIMIT, FrameError, Opcode, masked, opcode_of
 
 PIECE = 64 * 1024  # bytes of a payload that come out at once
 _TAIL = b"\x00\x00\xff\xff"
@@ -103,7 +103,7 @@ class MessageReader:
         if len(buffer) < 2:
             return None
         first, size = buffer[0], buffer[1] & 0x7F
-        opcode, final = _opcode(first & 0x0F), bool(first & 0x80)
+        opcode, final = opcode_of(first & 0x0F), bool(first & 0x80)
         self._check_head(opcode, final, first, size, bool(buffer[1] & 0x80))
         extended = {126: 2, 127: 8}.get(size, 0)
         begin = 2 + extended + (4 if self._masked else 0)
@@ -219,20 +219,3 @@ class MessageWriter:
         else:
             head = bytes((first, bit | 127)) + size.to_bytes(8, "big")
         return head + (key or b"") + masked(payload, key, 0)
-
-
-def masked(data: bytes, key: bytes | None, at: int) -> bytes:
-    """RFC 6455 5.3; `at`: position of `data` in its payload.  As one large number, since bytes one by one take long."""
-    if key is None or not data:
-        return data
-    size = len(data)
-    turned = key[at % 4 :] + key[: at % 4]
-    stream = (turned * (size // 4 + 1))[:size]
-    return (int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")).to_bytes(size, "little")
-
-
-def _opcode(number: int) -> Opcode:
-    try:
-        return Opcode(number)
-    except ValueError:
-        raise FrameError(f"opcode {number}") from None
