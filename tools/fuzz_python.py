@@ -1,8 +1,9 @@
 """Fuzz what reads bytes of strangers in Python, for a while:  python tools/fuzz_python.py [SECONDS] [TARGET ...]
 
 Each target says in `tests/conformance/fuzz_targets.py` what must hold beside "no crash".  With atheris (in the group
-`fuzz`, coverage-guided) if it is installed, else with the mutations below.  An input that breaks something is written
-to build/fuzz-python/TARGET-*; it belongs into tests/conformance/corpus/TARGET, where a test runs it for ever after.
+`fuzz`, coverage-guided) if it is installed, else with the mutations below.  PM_FUZZ_SEED=N (and PYTHONHASHSEED=0) repeats
+a run, as CI does; without it each run goes its own way.  An input that breaks something is written to
+build/fuzz-python/TARGET-*; it belongs into tests/conformance/corpus/TARGET, where a test runs it for ever after.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ FOUND = ROOT / "build/fuzz-python"
 CORPUS = ROOT / "tests/conformance/corpus"
 LARGEST = 4096  # bytes of an input
 MEMORY = 1 << 30  # bytes that a target may take
+SEED = int(os.environ.get("PM_FUZZ_SEED") or time.time_ns() % 1_000_000 + 1)
 HAS_ATHERIS = importlib.util.find_spec("atheris") is not None
 
 
@@ -83,11 +86,12 @@ def with_atheris(name: str, target: object, seeds: list[bytes], seconds: float) 
     import atheris
 
     folder = FOUND / "seeds" / name
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier run has learned would make this one another
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     options = [
-        f"-max_total_time={int(seconds)}", f"-max_len={LARGEST}", "-timeout=20", f"-rss_limit_mb={MEMORY >> 20}",
+        f"-seed={SEED}", f"-max_total_time={int(seconds)}", f"-max_len={LARGEST}", "-timeout=20", f"-rss_limit_mb={MEMORY >> 20}",
         f"-artifact_prefix={FOUND / name}-", str(folder),
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], target)
@@ -97,8 +101,7 @@ def with_atheris(name: str, target: object, seeds: list[bytes], seconds: float) 
 
 def with_mutations(name: str, target: object, seeds: list[bytes], seconds: float) -> int:
     assert callable(target)
-    number = int(os.environ.get("PM_FUZZ_SEED", str(time.time_ns() % 1_000_000)))
-    source, until, runs = random.Random(number), time.monotonic() + seconds, 0
+    source, until, runs = random.Random(SEED), time.monotonic() + seconds, 0
     inputs = list(seeds)
     while time.monotonic() < until:
         data = inputs[runs] if runs < len(inputs) else mutated(source, inputs)
@@ -109,7 +112,7 @@ def with_mutations(name: str, target: object, seeds: list[bytes], seconds: float
             path = FOUND / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}"
             path.write_bytes(data)
             traceback.print_exc()
-            print(f"PM_FUZZ_SEED={number}, run {runs}: {path}", file=sys.stderr)
+            print(f"PM_FUZZ_SEED={SEED}, run {runs}: {path}", file=sys.stderr)
             return 1
     print(f"DONE {runs} runs")
     return 0

@@ -12,6 +12,7 @@ Only what changed is built again: a stamp beside each product holds a digest of 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -163,6 +164,7 @@ def fuzz(seconds: int) -> None:
     found = folder / "found"
     found.mkdir(exist_ok=True)
     command = [str(product), f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-print_final_stats=1",
+               f"-seed={os.environ.get('PM_FUZZ_SEED') or 0}",  # 0: another one each time
                f"-artifact_prefix={folder}/", str(found), str(ROOT / "driver/fuzz/corpus")]  # fmt: skip
     if subprocess.run(command, check=False).returncode:
         raise SystemExit("tools/native.py: the fuzzer found something; its input is in build/fuzz")

@@ -233,6 +233,8 @@ MALFORMED = {
     "a CR and LF in a value": [*REQUEST, ("x", "a\r\nb: c")],
     "a NUL in a value": [*REQUEST, ("x", "a\0b")],
     "another host": [*REQUEST, ("host", "b.example")],
+    "no host": [one for one in REQUEST if one[0] != ":authority"],
+    "an empty host": [(n, "" if n == ":authority" else v) for n, v in REQUEST],
     "two lengths": [*REQUEST, ("content-length", "1"), ("content-length", "2")],
     "a length without a body": [*REQUEST, ("content-length", "5")],
 }

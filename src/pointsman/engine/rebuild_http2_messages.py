@@ -23,7 +23,7 @@ class MalformedError(ValueError):
     """A stream error, PROTOCOL_ERROR."""
 
 
-def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tuple[Request, str | None, bytes | None]:
+def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tuple[Request, str, bytes | None]:
     """And the host it is for, and its `:protocol`.  Raises MalformedError."""
     pseudo, rest = _split(fields, _OF_REQUESTS)
     method = pseudo.get(b":method", b"")
@@ -43,6 +43,8 @@ def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tupl
     if len(hosts) > 1 or (authority is not None and hosts and hosts[0].lower() != authority.lower()):
         raise MalformedError("two hosts")
     named = _text(authority if authority is not None else hosts[0] if hosts else b"")
+    if not named:  # RFC 9110 4.2: a URL of http or https without a host is none, and an origin takes offence
+        raise MalformedError("no host")
     request = Request(
         method=method.decode("ascii"),
         scheme=_text(pseudo.get(b":scheme", context.scheme.encode())),
@@ -53,7 +55,7 @@ def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tupl
         raw_content=None,
         timestamp_start=context.wall(now),
     )
-    return request, host_of_authority(named) if named else None, protocol
+    return request, host_of_authority(named), protocol
 
 
 def new_response(fields: tuple[Field, ...], context: Context, now: float) -> Response:
