@@ -234,6 +234,7 @@ MALFORMED = {
     "a NUL in a value": [*REQUEST, ("x", "a\0b")],
     "another host": [*REQUEST, ("host", "b.example")],
     "no host": [one for one in REQUEST if one[0] != ":authority"],
+    "a host with a space behind it": [(n, v + " " if n == ":authority" else v) for n, v in REQUEST],
     "an empty host": [(n, "" if n == ":authority" else v) for n, v in REQUEST],
     "two lengths": [*REQUEST, ("content-length", "1"), ("content-length", "2")],
     "a length without a body": [*REQUEST, ("content-length", "5")],

@@ -94,6 +94,8 @@ class Http2Rebuild(Http2Carrier):
     # What comes in.
 
     def _take_in(self, side: Side, data: bytes) -> None:
+        if self._needs_no_more(side):
+            return
         for event in self._ends[side].receive(data, self._now):
             match event:
                 case HeadersCame() | DataCame():
@@ -104,6 +106,12 @@ class Http2Rebuild(Http2Carrier):
                     self._went_away(side, last, code)
                 case SettingsCame(values):
                     self._settings_came(side, values)
+            if self._needs_no_more(side):  # what TCP has put into the same piece counts no more than a piece behind it
+                return
+
+    def _needs_no_more(self, side: Side) -> bool:
+        """The origin has gone away and answered all; an app is heard for as long as its windows hold answers back."""
+        return self._origin_leaves and not self._streams and (side is Side.UPSTREAM or not self._leaving)
 
     def _of_stream(self, side: Side, event: HeadersCame | DataCame) -> None:
         stream = (self._streams if side is Side.DOWNSTREAM else self._by_up).get(event.stream)

@@ -115,12 +115,14 @@ def _split(fields: tuple[Field, ...], allowed: frozenset[bytes]) -> tuple[dict[b
     pseudo: dict[bytes, bytes] = {}
     rest: list[Field] = []
     for name, value in fields:
+        if not is_value(value) or value.strip(b" \t") != value:
+            raise MalformedError("a value that is none")
         if name.startswith(b":"):
-            if rest or name in pseudo or name not in allowed or not is_value(value):
+            if rest or name in pseudo or name not in allowed:
                 raise MalformedError("a pseudo field out of its place")
             pseudo[name] = value
             continue
-        if not is_name(name) or name.lower() != name or not is_value(value) or value.strip(b" \t") != value:
+        if not is_name(name) or name.lower() != name:
             raise MalformedError("a field that is none")
         if name in _OF_CONNECTIONS or (name == b"te" and value.lower() != b"trailers"):
             raise MalformedError("a field of HTTP/1's connections")

@@ -82,11 +82,13 @@ class MessageReader:
         self._compressed = False
         self._pending = b""
         """Compressed bytes that were read and not inflated yet."""
+        self._was_full = False
+        """The last piece: zlib may keep some that it has read, with nothing pending here."""
 
     @property
     def has_more(self) -> bool:
         """Without another byte."""
-        return bool(self._pending)
+        return self._was_full or bool(self._pending)
 
     def take(self, buffer: bytearray) -> Piece | Control | None:
         """The next thing from the front of `buffer`; None: more bytes are needed.  Raises FrameError."""
@@ -138,11 +140,11 @@ class MessageReader:
             raise FrameError("a message within a message, or the rest of none")
 
     def _take_payload(self, buffer: bytearray) -> Piece | None:
-        size = min(self._left, PIECE, len(buffer))
-        if self._left and not size and not self._pending:
+        size = 0 if self.has_more else min(self._left, PIECE, len(buffer))
+        if self._left and not size and not self.has_more:
             return None
         data = b""
-        if size and not self._pending:
+        if size:
             data = masked(bytes(memoryview(buffer)[:size]), self._key, self._at)
             del buffer[:size]
             self._left -= size
@@ -150,7 +152,7 @@ class MessageReader:
         frame_ends = self._left == 0
         if self._compressed:
             data = self._inflate(data, ends=frame_ends and self._final)
-        frame_ends = frame_ends and not self._pending
+        frame_ends = frame_ends and not self.has_more
         is_last = frame_ends and self._final
         piece = Piece(self._opcode is Opcode.TEXT, data, is_last, self._compressed, self._key)
         self._within = not frame_ends
@@ -161,7 +163,7 @@ class MessageReader:
         return piece
 
     def _inflate(self, data: bytes, *, ends: bool) -> bytes:
-        source = self._pending or data + (_TAIL if ends else b"")
+        source = self._pending if self.has_more else data + (_TAIL if ends else b"")
         try:
             result = self._inflater.decompress(source, PIECE)
         except zlib.error as error:
@@ -170,6 +172,7 @@ class MessageReader:
             self._pending, self._inflater = self._inflater.unused_data, zlib.decompressobj(-15)
         else:
             self._pending = self._inflater.unconsumed_tail
+        self._was_full = len(result) == PIECE
         return result
 
 
