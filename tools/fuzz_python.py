@@ -1,8 +1,8 @@
 """Fuzz what reads bytes of strangers in Python, for a while:  python tools/fuzz_python.py [SECONDS] [TARGET ...]
 
 Each target says in `tests/conformance/fuzz_targets.py` what must hold beside "no crash".  With atheris (in the group
-`fuzz`, coverage-guided) if it is installed, else with the mutations below.  PM_FUZZ_SEED=N (and PYTHONHASHSEED=0) repeats
-a run, as CI does; without it each run goes its own way.  An input that breaks something is written to
+`fuzz`, coverage-guided) if it is installed, else with the mutations below.  PM_FUZZ_SEED=N (and PYTHONHASHSEED=0)
+repeats a run, as CI does; without it each run goes its own way.  An input that breaks something is written to
 build/fuzz-python/TARGET-*; it belongs into tests/conformance/corpus/TARGET, where a test runs it for ever after.
 """
 
@@ -91,7 +91,8 @@ def with_atheris(name: str, target: object, seeds: list[bytes], seconds: float) 
     for seed in seeds:
         (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     options = [
-        f"-seed={SEED}", f"-max_total_time={int(seconds)}", f"-max_len={LARGEST}", "-timeout=20", f"-rss_limit_mb={MEMORY >> 20}",
+        f"-seed={SEED}", f"-max_total_time={int(seconds)}", f"-max_len={LARGEST}", "-timeout=20",
+        f"-rss_limit_mb={MEMORY >> 20}",
         f"-artifact_prefix={FOUND / name}-", str(folder),
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], target)

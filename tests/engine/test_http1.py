@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
-from pointsman.engine.http1 import BYTEWISE_LIMIT, HEAD_LIMIT, PIPELINE_LIMIT, Http1Observer
+from pointsman.engine.http1 import PIPELINE_LIMIT, Http1Observer
+from pointsman.engine.http1_requests import HEAD_LIMIT
+from pointsman.engine.http1_responses import BYTEWISE_LIMIT
 
 UP, DOWN = Side.DOWNSTREAM, Side.UPSTREAM
 GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"

@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from pointsman.server.stream import knows_readiness
+from pointsman.server.readiness import knows_readiness
 from pointsman.testing import authority
 from pointsman.testing.proxy import PATIENCE, running_proxy
 

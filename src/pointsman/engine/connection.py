@@ -80,9 +80,10 @@ class Connection:
         """The one that was dialled through."""
         self._decision: Decision | None = None
         self._layer: Layer | None = None
-        self._carrier: Relay | Interception | None = None
-        self.left: list[Command] = []
-        """What else follows from what was carried: to be done after that."""
+        self.carrier: Relay | Interception | None = None
+        """Once the layer only carries: `received` by the shortest way is its `carry`, which gives what goes to the
+        other side, and then `take_news` if it has `news`.  `deadline` only moves later while it is here, so that nobody
+        needs to look at it; and the layer asks for no pauses, which it does for its handshakes alone."""
         self._rebuilds = False
         """The layer may pause sides at any time, and has questions."""
         self._notices = Notices(flow, settings.hooks)
@@ -91,9 +92,6 @@ class Connection:
         self._told_accepted = False
         self._early = bytearray()
         """What the origin has sent while a listener to `tls_clienthello` is asked."""
-        self.steady = False
-        """While True, `deadline` only moves later, so that nobody needs to look at it; and the layer asks for no
-        pauses, which it does for its handshakes alone."""
         self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
         self._records = RecordMaker(flow)
         self._active = 0.0
@@ -124,6 +122,8 @@ class Connection:
         """When to call `tick`, at the latest.  Moves later as bytes flow; it costs nothing to tick too early."""
         if self._stage is _Stage.CLOSING:
             return self._stage_deadline or 0.0
+        if self.carrier is not None:
+            self._active = max(self._active, self.carrier.moved)
         deadline = min(self._active + self._settings.idle_timeout, self._last_moment)
         others = (
             self._stage_deadline,
@@ -190,22 +190,16 @@ class Connection:
         self._active = now
         return self._received(side, data, now)
 
-    def carry(self, side: Side, data: bytes, now: float) -> bytes:
-        """`received` while `steady`, by the shortest way: what goes to the other side.
-
-        `left` has what else is to be done after that.
-        """
-        layer = self._carrier
-        assert layer is not None, "steady"
-        self._active = now
-        carried = layer.carry(side, data, now)
-        if layer.news:
-            self.left += self._after(layer.take_commands(), now)
-        return carried
-
-    def take_left(self) -> list[Command]:
-        left, self.left = self.left, []
-        return left
+    def take_news(self, now: float) -> list[Command]:
+        """What else follows from what was carried."""
+        layer = self.carrier
+        assert layer is not None, "it has carried"
+        commands = layer.take_commands()
+        if commands or layer.failure is not None:
+            return self._after(commands, now)
+        for record in self._records.exchanges(layer.exchanges(), layer):
+            commands.append(Report(record))
+        return commands
 
     def tick(self, now: float) -> Sequence[Command]:
         """Harmless at any time."""
@@ -347,17 +341,16 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
-        if isinstance(layer, Interception) and not self.steady:
+        if isinstance(layer, Interception) and self.carrier is None:
             if layer.step_aside is not None:
                 return self._step_aside(layer, layer.step_aside, now)
             if layer.accepted and not self._told_accepted:
                 self._told_accepted = True
                 self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
             self._records.note = self._records.note or layer.note
-        if not self.steady:
-            self.steady = layer.handshake_deadline is None and not self._rebuilds
-            if self.steady and not isinstance(layer, Rebuilt):
-                self._carrier = layer
+        if self.carrier is None:
+            if layer.handshake_deadline is None and isinstance(layer, Relay | Interception):
+                self.carrier = layer
             commands = self._own_pauses(commands)
         done = layer.exchanges()
         if done:
@@ -409,7 +402,7 @@ class Connection:
 
     def _over(self, now: float, error: str | None, how: Close | Abort) -> list[Command]:
         self._stage = _Stage.CLOSING
-        self.steady = False
+        self.carrier = None
         self._stage_deadline = now + self._settings.close_timeout
         self._held.clear()
         learn: list[Command] = []

@@ -109,6 +109,8 @@ class Interception:
         self.refusal: str | None = None
         """How the app refused our certificate, if it did: an alert, or CLOSED.  Or why the origin is to be relayed."""
         self._commands: list[Command] = []
+        self.moved = now
+        """When `carry` was last called."""
         self.news = False
         """After `carry`: there are commands or exchanges to take, or there is a failure."""
 
@@ -272,12 +274,13 @@ class Interception:
 
         `news` says whether something else follows.
         """
-        own, other = (
-            (self._downstream, self._upstream) if side is Side.DOWNSTREAM else (self._upstream, self._downstream)
-        )
-        assert own is not None and other is not None, "both handshakes are done"
+        self.moved = now
         observer = self._observer
         carried = b""
+        own, other = self._upstream, self._downstream
+        assert other is not None, "both handshakes are done"
+        if side is Side.DOWNSTREAM:
+            own, other = other, own
         try:
             plaintext = own.decrypt(data)
             if plaintext:
@@ -306,7 +309,7 @@ class Interception:
         if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
             self._commands += self._flush(side)
             self.news = True
-        if observer.done:
+        elif observer.done:
             self.news = True
         return carried
 

@@ -23,6 +23,8 @@ class Relay:
         """A relay shakes no hands."""
         self.failure: str | None = None
         """Of itself a relay never fails; its observer may find that the bytes must not go on."""
+        self.moved = 0.0
+        """When `carry` was last called."""
         self.news = False
         """After `carry`: there are exchanges to take, or there is a failure."""
 
@@ -40,6 +42,7 @@ class Relay:
 
     def carry(self, side: Side, data: bytes, now: float) -> bytes:
         """What goes to the other side; `news` says whether something else follows."""
+        self.moved = now
         if side is Side.DOWNSTREAM:
             self.bytes_up += len(data)
         else:

@@ -108,26 +108,34 @@ class TlsSide:
 
     def decrypt(self, data: bytes) -> bytes:
         """All plaintext that is here once `data` has come.  Raises TlsError."""
-        incoming, read = self._incoming, self._tls.read
+        incoming = self._incoming
         incoming.write(data)
+        try:
+            plaintext = self._tls.read(READ_SIZE)
+            # A read gives a record at most, so if this was the last nothing is left; to ask would cost an exception.
+            return plaintext if plaintext and not incoming.pending else self._decrypt_on(plaintext)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLZeroReturnError:
+            self.closed_by_peer = True  # close_notify after ours
+            return b""
+        except ssl.SSLError as error:
+            raise _failed(error) from error
+
+    def _decrypt_on(self, plaintext: bytes) -> bytes:
+        """Behind the first record.  Raises ssl.SSLError, but not for what does not matter once there is plaintext."""
         parts: list[bytes] = []
         try:
-            while plaintext := read(READ_SIZE):
-                if not incoming.pending:
-                    # A read gives a record at most, so nothing is left; asking once more would cost an exception.
-                    if not parts:
-                        return plaintext
-                    parts.append(plaintext)
-                    break
+            while plaintext:
                 parts.append(plaintext)
-            else:
-                self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
+                if not self._incoming.pending:
+                    return b"".join(parts)
+                plaintext = self._tls.read(READ_SIZE)
+            self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self.closed_by_peer = True  # and this is close_notify after ours
-        except ssl.SSLError as error:
-            raise _failed(error) from error
+            self.closed_by_peer = True
         return b"".join(parts)
 
     def encrypt(self, data: bytes) -> bytes:
@@ -141,9 +149,7 @@ class TlsSide:
                 sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
-        if self._withheld:
-            return self.take()
-        return self.outgoing.read()
+        return self.take() if self._withheld else self.outgoing.read()
 
     def close(self) -> None:
         """Send close_notify.  What the peer still sends can be read on (RFC 8446 6.1)."""

@@ -13,36 +13,43 @@ from contextlib import suppress
 
 import httptools
 
-# Methods for which llhttp does nothing special.
-_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!-~]*) HTTP/1\.1")
+from pointsman.engine.flow_record import PATH_LIMIT
+from pointsman.engine.http1_open import OpenRequest
+
+# Those for which llhttp does nothing special.
+_METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_LINE = re.compile(rb"(%b) (/[!-~]*) HTTP/1\.1" % b"|".join(_METHODS))
 
 
 class RepeatedRequest:
-    __slots__ = ("_fields", "host")
+    __slots__ = ("_fields", "_host")
 
     def __init__(self) -> None:
         self._fields: bytes | None = None
-        """From the end of the request line to the end of the head."""
-        self.host: str | None = None
+        """From the end of the request line to the end of the head.  None: the next one is to be read the long way."""
+        self._host: str | None = None
 
     def remember(self, request: bytes, host: str | None) -> None:
         """`request` is one whole message that llhttp accepted, and after which the connection is kept."""
         end = request.find(b"\r\n")
         if request.find(b"\r\n\r\n", end) == len(request) - 4 and _LINE.fullmatch(request, 0, end):
             self._fields = request[end:]
-            self.host = host
+            self._host = host
 
     def forget(self) -> None:
         """Something else came between."""
         self._fields = None
 
-    def read(self, data: bytes) -> tuple[str, bytes] | None:
-        """Method and target, if `data` is that request once more but for its first line."""
+    def read(self, data: bytes) -> OpenRequest | None:
+        """If `data` is that request once more but for its first line."""
         fields = self._fields
         if fields is None or not data.endswith(fields):
             return None
         line = _LINE.fullmatch(data, 0, len(data) - len(fields))
-        return (line[1].decode("ascii"), line[2]) if line is not None else None
+        if line is None:
+            return None
+        method, target = line.groups()
+        return OpenRequest(0.0, _METHODS[method], target[:PATH_LIMIT], self._host)
 
 
 class WholeResponse:

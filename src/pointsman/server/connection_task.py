@@ -48,7 +48,8 @@ from pointsman.engine.flow_record import FlowRecord
 from pointsman.policy.upstreams import Upstream
 from pointsman.server.dial import ReadyDial, describe, dial, prepared
 from pointsman.server.hooks import Hooks
-from pointsman.server.stream import ReadyStream, Stream, knows_readiness, open_stream
+from pointsman.server.readiness import knows_readiness, readiness
+from pointsman.server.stream import ReadyStream, Stream, open_stream
 from pointsman.server.tunnel_stream import TunnelStream
 from pointsman.server.upstream_dial import Upstreams
 from pointsman.system.interface import RedirectSource
@@ -80,6 +81,7 @@ class ConnectionTask:
         self._records = records
         self._services = services
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._streams: dict[Side, Stream] = {}
         self._events: list[Event] = []
         self._handling = False
@@ -114,17 +116,19 @@ class ConnectionTask:
 
     def received(self, side: Side, data: bytes) -> None:
         """As `_handle(Received(side, data))`, by the shortest way: this is where the time goes."""
-        connection = self._connection
-        if not connection.steady or self._handling or self._bug is not None:
+        carrier = self._connection.carrier
+        if carrier is None:
             self._handle(Received(side, data))
             return
         try:
-            carried = connection.carry(side, data, self._loop.time())
-            if carried and (stream := self._streams.get(side.other)) is not None:
-                stream.write(carried)
-            if connection.left:
-                self._do(connection.take_left())
-                if connection.closing:
+            carried = carrier.carry(side, data, self._time())
+            if carried:
+                other = self._streams.get(side.other)
+                if other is not None:
+                    other.write(carried)
+            if carrier.news:
+                self._do(self._connection.take_news(self._time()))
+                if self._connection.closing:
                     self._arm()
         except Exception as bug:
             self._crashed(bug)
@@ -176,7 +180,7 @@ class ConnectionTask:
         """The loop would log a bug and leave the other side open; here it ends the connection, and `run` raises it."""
         try:
             step()
-            if not self._connection.steady:
+            if self._connection.carrier is None:
                 self._arm()
         except Exception as bug:
             self._crashed(bug)
@@ -339,7 +343,7 @@ class ConnectionTask:
         self._dialling = None  # or the two would hold each other, and all that we hold, until the cycle collector looks
         if self._bug is not None or self._connection.closing:
             if error is None:
-                self._loop.remove_reader(upstream.fileno())
+                readiness().forget(upstream.fileno())
             upstream.close()
         elif error is not None:
             self._handle(ConnectFailed(describe(error)))

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
+from pointsman.server.readiness import WRITE, readiness
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
 
@@ -26,7 +27,7 @@ class ReadyDial:
     def __init__(self, upstream: socket.socket, done: Callable[[socket.socket, OSError | None], None]) -> None:
         self._upstream = upstream
         self._done = done
-        self._loop = asyncio.get_running_loop()
+        self._readiness = readiness()
         self._waiting = False
         self._over = False
 
@@ -34,9 +35,9 @@ class ReadyDial:
         error = self._upstream.connect_ex((str(destination[0]), destination[1]))
         if error in _UNDER_WAY:
             self._waiting = True
-            self._loop.add_writer(self._upstream.fileno(), self._writable)
+            self._readiness.watch(self._upstream.fileno(), WRITE, self._writable)
         else:  # not before the command that asked for it is done
-            self._loop.call_soon(self._finish, error)
+            asyncio.get_running_loop().call_soon(self._finish, error)
 
     def cancel(self) -> None:
         """Harmless when it is over."""
@@ -45,19 +46,16 @@ class ReadyDial:
         self._over = True
         if self._waiting:
             self._waiting = False
-            self._loop.remove_writer(self._upstream.fileno())
+            self._readiness.forget(self._upstream.fileno())
         self._upstream.close()
 
-    def _writable(self) -> None:
+    def _writable(self, events: int) -> None:
+        del events  # whichever: the socket knows how it went
         self._waiting = False
-        descriptor = self._upstream.fileno()
         error = self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not error:
-            # Whoever takes it over reads from it.  uvloop forgets a descriptor that nobody watches and pays seven
-            # system calls to learn of it again.
-            self._loop.add_reader(descriptor, _nobody_reads_yet)
-        self._loop.remove_writer(descriptor)
-        self._finish(error)
+        if error:
+            self._readiness.forget(self._upstream.fileno())
+        self._finish(error)  # whoever takes it over goes on to watch it
 
     def _finish(self, error: int) -> None:
         if self._over:
@@ -66,10 +64,6 @@ class ReadyDial:
         if error:
             self._upstream.close()
         self._done(self._upstream, OSError(error, os.strerror(error)) if error else None)
-
-
-def _nobody_reads_yet() -> None:
-    """Replaced before the loop turns."""
 
 
 async def dial(destination: tuple[Address, int], records: bytes, redirects: RedirectSource) -> socket.socket:

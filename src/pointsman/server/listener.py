@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pointsman.errors import Exit, PointsmanError
 from pointsman.server.dial import describe
 from pointsman.server.limits import Counters
-from pointsman.server.stream import knows_readiness
+from pointsman.server.readiness import READ, knows_readiness, readiness
 from pointsman.wire.abi import Endpoints
 
 BACKLOG = 1024  # connections that wait to be accepted
@@ -104,10 +104,11 @@ async def _accept_when_ready(
 ) -> None:
     """The same without a future for each connection: all that wait are accepted in one turn of the loop."""
     loop = asyncio.get_running_loop()
-    descriptor = listening.fileno()
+    descriptor, ready = listening.fileno(), readiness()
     exhausted: asyncio.Future[None] = loop.create_future()
 
-    def take() -> None:
+    def take(events: int) -> None:
+        del events  # to accept is what tells
         for _ in range(at_once):
             try:
                 connection, _ = listening.accept()
@@ -117,7 +118,7 @@ async def _accept_when_ready(
                 # Reset before it was accepted, or the system is short of something: one connection's trouble.
                 counters.accept_errors += 1
                 if error.errno in _EXHAUSTED:
-                    loop.remove_reader(descriptor)
+                    ready.forget(descriptor)
                     exhausted.set_result(None)
                 return
             connection.setblocking(False)
@@ -127,11 +128,11 @@ async def _accept_when_ready(
     try:
         while listening.fileno() >= 0:
             exhausted = loop.create_future()
-            loop.add_reader(descriptor, take)
+            ready.watch(descriptor, READ, take)
             await exhausted
             await asyncio.sleep(EXHAUSTED_PAUSE)
     finally:
-        loop.remove_reader(descriptor)
+        ready.forget(descriptor)
 
 
 def _taken(address: str, port: int, error: OSError) -> PointsmanError:

@@ -1,9 +1,9 @@
 """One TCP connection as the engine's commands see it: write, end, pause, resume, close, abort.
 
-Two ways to have it, chosen by what the event loop can do.  `ReadyStream` waits for readiness (`add_reader`): Linux,
-with asyncio's own loop and with uvloop.  `TransportStream` goes through asyncio's transports: Windows' Proactor loop,
-which knows no readiness.  Half-close is why uvloop's transports are not used: with `write_eof` they abort the process
-in about one relay benchmark of three (uvloop 0.21 to 0.23, "double free").
+Two ways to have it, chosen by what the event loop can do.  `ReadyStream` waits for readiness: Linux, with asyncio's own
+loop and with uvloop.  `TransportStream` goes through asyncio's transports: Windows' Proactor loop, which knows none.
+Half-close is why uvloop's transports are not used: with `write_eof` they abort the process in about one relay benchmark
+of three (uvloop 0.21 to 0.23, "double free").
 
 A stream decides nothing.  It never calls its owner from within `write`, except to say that too much is queued.
 """
@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Protocol, cast
 
 from pointsman.engine.events import Side
+from pointsman.server.readiness import READ, WRITE, knows_readiness, readiness
 
 HIGH_WATER = 64 * 1024  # bytes waiting to be sent: pause the other side
 LOW_WATER = 16 * 1024  # bytes waiting to be sent: let it go on
@@ -67,8 +68,8 @@ class ReadyStream:
     """Sends at once what the kernel takes, and queues the rest; the queue is bounded by the owner's pauses."""
 
     __slots__ = (
-        "_closing", "_congested", "_end_wanted", "_fd", "_loop", "_over", "_owner", "_queue", "_reading",
-        "_side", "_socket", "_tells_errors_once", "_their_end", "queued",
+        "_closing", "_congested", "_end_wanted", "_fd", "_over", "_owner", "_queue", "_readiness", "_reading",
+        "_side", "_socket", "_their_end", "queued",
     )  # fmt: skip
 
     def __init__(self, connection: socket.socket, side: Side, owner: Owner) -> None:
@@ -77,8 +78,7 @@ class ReadyStream:
         self._fd = connection.fileno()
         self._side = side
         self._owner = owner
-        self._loop = asyncio.get_running_loop()
-        self._tells_errors_once = type(self._loop).__module__.startswith("uvloop")
+        self._readiness = readiness()
         self._queue: list[bytes] = []  # a deque takes 700 bytes when empty, and there are two for each connection
         self.queued = 0
         self._reading = False
@@ -103,9 +103,10 @@ class ReadyStream:
             if sent == len(data):
                 return
             data = data[sent:]
-            self._loop.add_writer(self._fd, self._writable)
         self._queue.append(data)
         self.queued += len(data)
+        if self.queued == len(data):
+            self._watch()
         if self.queued > HIGH_WATER and not self._congested:
             self._congested = True
             self._owner.congested(self._side)
@@ -120,12 +121,12 @@ class ReadyStream:
     def pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._fd)
+            self._watch()
 
     def resume(self) -> None:
         if not (self._reading or self._their_end or self._closing):
             self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
+            self._watch()
 
     def close(self) -> None:
         if self._closing:
@@ -140,7 +141,20 @@ class ReadyStream:
             reset_on_close(self._socket)
             self._finish(None)
 
-    def _readable(self) -> None:
+    def _watch(self) -> None:
+        if self._reading:
+            self._readiness.watch(self._fd, READ | WRITE if self.queued else READ, self._ready)
+        elif self.queued:
+            self._readiness.watch(self._fd, WRITE, self._ready)
+        else:  # a socket that nobody wants anything of would tell of its errors again and again
+            self._readiness.forget(self._fd)
+
+    def _ready(self, events: int) -> None:
+        if events != READ:
+            if self.queued:
+                self._writable()
+            if not self._reading:
+                return
         try:
             size = self._socket.recv_into(_buffer)
         except (BlockingIOError, InterruptedError):
@@ -150,18 +164,10 @@ class ReadyStream:
             return
         if size:
             self._owner.received(self._side, bytes(_view[:size]))
-            if self._tells_errors_once and not self._over:
-                self._look_for_an_error()
         else:
             self.pause()
             self._their_end = True
             self._owner.ended(self._side)
-
-    def _look_for_an_error(self) -> None:
-        """libuv stops to watch a socket that has an error (uv__poll_io), also when that came along with data."""
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            self._finish(OSError(error, os.strerror(error)))
 
     def _writable(self) -> None:
         try:
@@ -179,10 +185,10 @@ class ReadyStream:
             self._finish(error)
             return
         if not self._queue:
-            self._loop.remove_writer(self._fd)
             if self._closing:
                 self._finish(None)
                 return
+            self._watch()
             if self._end_wanted:
                 self._shut_down()
         if self._congested and self.queued <= LOW_WATER:
@@ -197,14 +203,13 @@ class ReadyStream:
         """Gone now for the system, and in the next turn of the loop for the owner."""
         if self._over:
             return
-        self.pause()
         self._closing = self._over = True
-        if self.queued:
-            self._loop.remove_writer(self._fd)
+        self._reading = False
         self._queue.clear()
         self.queued = 0
+        self._readiness.forget(self._fd)
         self._socket.close()
-        self._loop.call_soon(self._owner.side_closed, self._side, error)
+        asyncio.get_running_loop().call_soon(self._owner.side_closed, self._side, error)
 
 
 class TransportStream(asyncio.Protocol):
@@ -286,11 +291,6 @@ async def open_stream(connection: socket.socket, side: Side, owner: Owner) -> St
     if knows_readiness(asyncio.get_running_loop()):
         return ReadyStream(connection, side, owner)
     return await TransportStream.open(connection, side, owner)
-
-
-def knows_readiness(loop: asyncio.AbstractEventLoop) -> bool:
-    """False for Windows' Proactor loop, whose `add_reader` is not implemented."""
-    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
 
 
 def reset_on_close(connection: socket.socket) -> None:
