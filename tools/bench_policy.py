@@ -13,9 +13,10 @@ import statistics
 import time
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
+
+from msgspec.structs import replace
 
 from pointsman.control.policy_file import default_policy
 from pointsman.lab.app_id import app_id

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pointsman.policy import index as index_module
 from pointsman.policy import match
@@ -37,7 +38,7 @@ def by_asking_all(policy: Policy, connection: Connection) -> tuple[Decision, ...
 def forgetful(random: Random, connection: Connection) -> Connection:
     """The same connection before some of its facts are known."""
     unknown: dict[str, Any] = {key: UNKNOWN for key in LATE if random.random() < 0.3}
-    return replace(connection, **unknown)
+    return structs.replace(connection, **unknown)
 
 
 def many_rules(random: Random) -> Policy:
@@ -79,10 +80,10 @@ def test_few_rules_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluate(policy, connection).rule_name == "rule 31"
     assert [rule.id for rule in asked] == [30]
     asked.clear()
-    assert evaluate(policy, replace(connection, app="/x", host="h199.example")).rule_name == "rule 400"
+    assert evaluate(policy, structs.replace(connection, app="/x", host="h199.example")).rule_name == "rule 400"
     assert len(asked) == 1
     asked.clear()
-    assert len(possible(policy, replace(connection, app=None, host=UNKNOWN, port=999))) == 151 + 1
+    assert len(possible(policy, structs.replace(connection, app=None, host=UNKNOWN, port=999))) == 151 + 1
     assert [rule.id for rule in asked] == [601], "nothing is to be asked of a rule that depends on the host alone"
 
 

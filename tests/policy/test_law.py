@@ -10,7 +10,6 @@ for one run: POINTSMAN_POLICY_SEEDS=101,102.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from itertools import cycle
 from random import Random
@@ -18,6 +17,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pointsman.lab.simulator import Knobs
 from pointsman.policy import sight as sight_module

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from pointsman.system.windows.service_manager import DriverService
 from pointsman.wire import abi
@@ -63,9 +64,11 @@ def test_the_redirect_context_has_the_golden_bytes(
     context = decode_redirect_context(dialled.context)
     golden = decode_redirect_context(vector(name))
     # The golden process and clock are made up; everything else must be the same bytes.
-    expected = replace(golden, time=context.time, pid=app.pid, process_start=app.started)
+    expected = structs.replace(golden, time=context.time, pid=app.pid, process_start=app.started)
     assert dialled.context == encode_redirect_context(expected)
-    assert encode_redirect_context(replace(expected, time=golden.time, pid=777, process_start=3333)) == vector(name)
+    assert encode_redirect_context(structs.replace(expected, time=golden.time, pid=777, process_start=3333)) == vector(
+        name
+    )
     machine.hang_up(dialled.flow)
 
 

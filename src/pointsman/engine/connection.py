@@ -92,7 +92,7 @@ class Connection:
         self._told_accepted = False
         self._early = bytearray()
         """What the origin has sent while a listener to `tls_clienthello` is asked."""
-        self._paused_for: dict[Side, set[str]] = {side: set() for side in Side}
+        self._paused_for: dict[Side, set[str]] = {Side.DOWNSTREAM: set(), Side.UPSTREAM: set()}
         self._records = RecordMaker(flow)
         self._active = 0.0
         self._last_moment = float("inf")

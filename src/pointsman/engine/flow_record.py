@@ -5,8 +5,6 @@ A plain value; where it is written is decided in `control`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from msgspec import Struct
 
 from pointsman.policy.match import Address
@@ -15,8 +13,7 @@ from pointsman.wire.process_facts import ProcessFacts
 PATH_LIMIT = 2048  # characters; a longer path is cut
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True, gc=False):
     """What is known of a redirected connection before it has said a word."""
 
     id: int

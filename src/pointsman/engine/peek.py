@@ -15,8 +15,9 @@ finished, and giving up early would let through undecided whoever dribbles its h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from pointsman.wire.client_hello import ClientHello, Incomplete, parse_client_hello
 from pointsman.wire.http_head import HttpHead, NoHead, parse_http_head
@@ -26,8 +27,7 @@ PEEK_TIMEOUT = 0.3  # seconds after the first byte
 CERTAIN_TIMEOUT = 15.0  # seconds after the first byte
 
 
-@dataclass(frozen=True, slots=True)
-class Peeked:
+class Peeked(Struct, frozen=True, gc=False):
     """What we learned.  `held` is every byte held back, in order."""
 
     held: bytes

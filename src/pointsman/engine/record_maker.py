@@ -6,8 +6,10 @@ It counts and names; it decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import Flow, FlowRecord
@@ -19,8 +21,7 @@ from pointsman.engine.relay import Relay
 from pointsman.policy.decision import Action, Decision
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True, gc=False):
     """What the peek and the policy said, once they have."""
 
     action: str | None = None

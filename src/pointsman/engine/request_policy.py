@@ -8,7 +8,9 @@ unchanged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import UNKNOWN, Connection, evaluate, possible

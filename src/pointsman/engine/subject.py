@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.peek import Peeked
-from pointsman.policy.match import Connection
+from pointsman.policy.match import UNKNOWN, Connection, Unknown
 from pointsman.policy.rules import Detected, Protocol
 
 
 def subject_of(flow: Flow, peeked: Peeked | None) -> Connection:
     """None: nobody has looked yet."""
+    host: str | Unknown | None = UNKNOWN
+    detected: Detected | Unknown | None = UNKNOWN
+    method: str | Unknown | None = UNKNOWN
+    path: str | Unknown | None = UNKNOWN
+    if peeked is not None and peeked.head is not None:
+        host, detected, method, path = peeked.host, Detected.HTTP, peeked.head.method, peeked.head.path
+    elif peeked is not None and peeked.hello is not None:  # what is asked inside of it is seen only after decrypting
+        host, detected = peeked.host, Detected.TLS
+    elif peeked is not None:
+        host = detected = method = path = None
     address, port = flow.original_destination
-    whole = Connection(flow.app, Protocol.TCP, address, port)
-    if flow.process is not None:
-        process = flow.process
-        whole = replace(whole, ancestors=process.ancestors, users=process.users, services=process.services)
-    if peeked is None:
-        return whole
-    if peeked.head is not None:
-        method, path = peeked.head.method, peeked.head.path
-        return replace(whole, host=peeked.host, detected=Detected.HTTP, method=method, path=path)
-    if peeked.hello is not None:  # what is asked inside of it is seen only after decrypting
-        return replace(whole, host=peeked.host, detected=Detected.TLS)
-    return replace(whole, host=None, detected=None, method=None, path=None)
+    process = flow.process
+    if process is None:
+        return Connection(flow.app, Protocol.TCP, address, port, host, detected, method, path)
+    facts = (process.ancestors, process.users, process.services)
+    return Connection(flow.app, Protocol.TCP, address, port, host, detected, method, path, *facts)

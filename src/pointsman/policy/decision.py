@@ -5,9 +5,10 @@ Pure words.  How an action is carried out is the business of the kernel (`direct
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from pointsman.policy.rules import Rule
@@ -38,8 +39,7 @@ class Action(Enum):
         return self in (Action.DIRECT, Action.BLOCK)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     action: Action
     rule: Rule | None
     """None: no rule matched, it is the default."""

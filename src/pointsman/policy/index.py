@@ -67,7 +67,7 @@ class Index:
             plain = normal(app)
             found += filter(None, (self.paths.get(plain), self.names.get(plain.rpartition("/")[2])))
         if is_host_unknown:
-            found.append(self.hosts)
+            found += filter(None, (self.hosts,))
         elif host is not None and (self.exact or self.below):
             found += self._by_host(host)
         if self.prefixes:
@@ -78,7 +78,7 @@ class Index:
         if not found:
             return self.always
         if len(found) == 1:
-            return merge(self.always, found[0])
+            return merge(self.always, found[0]) if self.always else found[0]
         return merge(self.always, sorted({place for some in found for place in some}))
 
     def _by_host(self, host: str) -> Iterator[list[int]]:

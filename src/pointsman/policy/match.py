@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from pointsman.policy.apps import glob_pattern
 from pointsman.policy.decision import Decision
@@ -32,8 +33,7 @@ class Unknown(Enum):
 UNKNOWN: Final = Unknown.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Struct, frozen=True, gc=False):
     app: str | None
     """Full path; None if the system could not tell, and then no rule with an app matches."""
     protocol: Protocol

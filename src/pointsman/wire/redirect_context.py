@@ -7,18 +7,20 @@ simulated kernel; in both cases bytes of another size, magic or version are some
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+
+from msgspec import Struct
 
 from pointsman.wire.abi import ABI_VERSION, AbiError, Address, Flag
 
 MAGIC = 0x43524D50  # "PMRC"
+_flags = lru_cache(maxsize=16)(Flag)  # an enumeration takes its time, and a machine has few combinations
 _LAYOUT = struct.Struct("<IHHIIQQQIHBB16sHH20x416s8x")
 SIZE = _LAYOUT.size
 
 
-@dataclass(frozen=True, slots=True)
-class RedirectContext:
+class RedirectContext(Struct, frozen=True, gc=False):
     registration: int
     rule_id: int
     """`abi.RULE_DEFAULT` if no rule of the policy matched in the kernel."""
@@ -56,7 +58,7 @@ def decode_redirect_context(data: bytes) -> RedirectContext:
     if app_id_size > len(app_id):
         raise AbiError(f"app id of {app_id_size} bytes, at most {len(app_id)} fit")
     return RedirectContext(
-        registration, rule_id, generation, time, process_start, pid, (remote, port), protocol, Flag(flags),
+        registration, rule_id, generation, time, process_start, pid, (remote, port), protocol, _flags(flags),
         app_id[:app_id_size],
     )  # fmt: skip
 
