@@ -14,8 +14,8 @@ from .test_messages import pointsman
 
 def test_limits_are_named_and_in_seconds_where_they_are_times() -> None:
     assert limits_of(()) == Limits()
-    given = ("connections=10", "connections-per-app=3", "idle=1.5", "life=3600", "dial=2", "drain=0.5")
-    assert limits_of(given) == Limits(10, 3, idle_timeout=1.5, life_timeout=3600, dial_timeout=2, drain_timeout=0.5)
+    given = ("connections=10", "connections-per-app=3", "idle=1.5", "life=3600", "dial=2", "drain=0.5", "bytes=1000")
+    assert limits_of(given) == Limits(10, 3, 1.5, 2, 3600, 1000, 0.5)
     assert len(given) == len(LIMIT_NAMES)
 
 

@@ -315,6 +315,21 @@ def test_a_connection_that_has_lasted_as_long_as_it_may_is_reset_however_busy() 
     assert rig.record.error == "open for 100 s, which is the limit"
 
 
+@pytest.mark.parametrize("policy", [RELAY, 'default = "inspect"', 'default = "intercept"'])
+def test_a_connection_that_has_carried_as_much_as_it_may_is_reset(policy: str) -> None:
+    rig = Rig(policy, max_bytes=1000)
+    rig.app_sends(b"\0" * 400)
+    rig.advance(1.0)
+    rig.origin_sends(b"\1" * 600)
+    assert not rig.over
+    assert len(rig.received[ORIGIN]) + len(rig.received[APP]) == 1000
+    rig.origin_sends(b"\1")
+
+    assert rig.aborted
+    assert rig.record.error == "more than 1000 bytes, which is the limit"
+    assert rig.record.bytes_up + rig.record.bytes_down == 1001
+
+
 UPSTREAM = (
     '[upstreams]\nu = "socks5://192.0.2.1:1080"\n[[rule]]\nhost = "a.example"\naction = "upstream"\nupstream = "u"'
 )

@@ -35,6 +35,7 @@ LIMIT_NAMES = {
     "life": "life_timeout",
     "dial": "dial_timeout",
     "drain": "drain_timeout",
+    "bytes": "max_bytes",
 }
 
 

@@ -157,6 +157,7 @@ def _engine(
         idle_timeout=settings.limits.idle_timeout,
         dial_timeout=settings.limits.dial_timeout,
         life_timeout=settings.limits.life_timeout,
+        max_bytes=settings.limits.max_bytes,
         certified_tls=upstream_tls.with_certificate,
         may_sign=partial(may_sign, root) if permitted_names(root) else anything,
         revocations=Revocations(root, now=lambda: datetime.now(UTC)),

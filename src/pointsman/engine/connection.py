@@ -349,7 +349,9 @@ class Connection:
                 self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
             self._records.note = self._records.note or layer.note
         if self.carrier is None:
-            if layer.handshake_deadline is None and isinstance(layer, Relay | Interception):
+            # What has a limit of bytes is looked at each time, and so is what rebuilds (a kind of interception, too).
+            only_carries = not self._rebuilds and self._settings.max_bytes == float("inf")
+            if only_carries and layer.handshake_deadline is None and isinstance(layer, Relay | Interception):
                 self.carrier = layer
             commands = self._own_pauses(commands)
         done = layer.exchanges()
@@ -360,6 +362,8 @@ class Connection:
             commands += self._over(now, layer.failure, Abort() if resets else Close())
         elif layer.finished:
             commands += self._over(now, None, Close())
+        elif layer.bytes_up + layer.bytes_down > self._settings.max_bytes:
+            commands += self._over(now, f"more than {self._settings.max_bytes:.0f} bytes, which is the limit", Abort())
         return commands
 
     def _step_aside(self, layer: Interception, reason: str, now: float) -> list[Command]:

@@ -26,6 +26,7 @@ class Settings:
     idle_timeout: float = 600.0  # seconds without a byte
     dial_timeout: float = 20.0  # seconds
     life_timeout: float = float("inf")  # seconds from the first to the last moment
+    max_bytes: float = float("inf")  # bytes of a connection, both ways together, inside TLS if that is opened
     close_timeout: float = 60.0  # seconds for the last bytes to leave
     certified_tls: Callable[[str], UpstreamTls] | None = None
     """As `upstream_tls`, with the client certificate in this file."""

@@ -16,6 +16,7 @@ class Limits:
     idle_timeout: float = 600.0  # seconds without a byte in either direction
     dial_timeout: float = 20.0  # seconds
     life_timeout: float = float("inf")  # seconds that a connection may last at all
+    max_bytes: float = float("inf")  # that a connection may carry, both ways together
     drain_timeout: float = 5.0  # seconds that open connections get when the proxy stops
     accept_at_once: int = 64  # connections that are accepted before others have their turn
 

@@ -60,6 +60,7 @@ class Rig:
         upstream_tls: UpstreamTls | None = None,
         certified_tls: Callable[[str], UpstreamTls] | None = None,
         life_timeout: float = float("inf"),
+        max_bytes: float = float("inf"),
         hooks: frozenset[str] = frozenset(),
         listener: Callable[[str, Asked], object] | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class Rig:
             sessions if sessions is not None else Sessions(),
             certified_tls=certified_tls,
             life_timeout=life_timeout,
+            max_bytes=max_bytes,
             hooks=lambda: hooks,
         )
         self.connection = Connection(flow, settings)
