@@ -1,9 +1,10 @@
 """The load of the soak, one program inside the lab: everything that clients do, well-behaved and not, all the time.
 
-    python bench/soak/load.py SECONDS      prints what it did as JSON
+    python bench/soak/load.py SECONDS [KIND ...]      prints what it did as JSON
 
 Kinds: kept connections, new ones, uploads, chunks, WebSockets, bulk, HTTP/2 by curl, clients that vanish in the middle
-of a handshake, a request or an answer, and ones that say nothing.
+of a handshake, a request or an answer, and ones that say nothing.  Named by their function here; all of them if none is
+named, and a client for each time that one is.
 """
 
 from __future__ import annotations
@@ -141,6 +142,9 @@ async def main() -> None:
     until = time.monotonic() + float(sys.argv[1])
     steps = [kept, kept, kept, new, new, upload, chunked, websocket, bulk, vanishing, vanishing, silent, silent]
     steps += [http2] if shutil.which("curl") else []
+    if sys.argv[2:]:
+        known = {step.__name__: step for step in steps}
+        steps = [known[kind] for kind in sys.argv[2:]]
     async with asyncio.TaskGroup() as group:
         for step in steps:
             group.create_task(repeat(step, until))

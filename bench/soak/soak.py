@@ -1,6 +1,8 @@
 """A long run of the real proxy in the lab under mixed load: does it keep what it should have let go?
 
-    python bench/soak/soak.py SECONDS      600 is the short form, 3600 the long one
+    python bench/soak/soak.py SECONDS [KIND ...]      600 is the short form, 3600 the long one
+
+With KINDs of load (load.py), only those: whatever grows with one of them is found so.
 
 Every second it reads the proxy's resident memory and open files from /proc.  At the end, when the load has gone, the
 files must be those of the beginning; memory after the first fifth of the run must have no slope beyond its noise; the
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from pointsman.demo.internet import make_certificates
@@ -59,7 +62,7 @@ class Watch:
         return line.slope * (late[-1][0] - late[0][0]), statistics.pstdev(away)
 
 
-async def soak(seconds: float, directory: Path) -> list[str]:
+async def soak(seconds: float, kinds: Sequence[str], directory: Path) -> list[str]:
     """What is wrong; empty: nothing."""
     ca, chain = make_certificates(directory, NAMES)
     origin = await asyncio.create_subprocess_exec(
@@ -78,18 +81,20 @@ async def soak(seconds: float, directory: Path) -> list[str]:
     try:
         async with Session(SessionSettings(network=network, upstream_ca=(ca,)), on_record=count) as session:
             proxy = await session.start_proxy()
-            return await _run(session, proxy.process, seconds, directory, records)
+            return await _run(session, proxy.process, [str(seconds), *kinds], directory, records)
     finally:
         origin.stdin.close()
         await origin.wait()
 
 
-async def _run(session: Session, proxy: Process, seconds: float, directory: Path, records: Counter[str]) -> list[str]:
+async def _run(
+    session: Session, proxy: Process, arguments: Sequence[str], directory: Path, records: Counter[str]
+) -> list[str]:
     watch = Watch(proxy.pid)
     files = watch.files()
     with (directory / "load.json").open("w+b") as said:
         load = await session.machine.spawn(
-            [sys.executable, "-P", str(HERE / "load.py"), str(seconds)],
+            [sys.executable, "-P", str(HERE / "load.py"), *arguments],
             env=session.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         ended = asyncio.ensure_future(load.wait())
@@ -130,7 +135,7 @@ def main() -> None:
         ours = os.dup(2)
         os.dup2(os.open(complaints, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 2)
         try:
-            wrong = asyncio.run(soak(seconds, Path(directory)))
+            wrong = asyncio.run(soak(seconds, sys.argv[2:], Path(directory)))
         finally:
             os.dup2(ours, 2)
             text = complaints.read_text()
