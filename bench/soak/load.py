@@ -2,9 +2,9 @@
 
     python bench/soak/load.py SECONDS [KIND ...]      prints what it did as JSON
 
-Kinds: kept connections, new ones, uploads, chunks, WebSockets, bulk, HTTP/2 by curl, clients that vanish in the middle
-of a handshake, a request or an answer, and ones that say nothing.  Named by their function here; all of them if none is
-named, and a client for each time that one is.
+Kinds: kept connections, new ones, ones of TLS 1.2 without tickets, uploads, chunks, WebSockets, bulk, HTTP/2 by curl,
+clients that vanish in the middle of a handshake, a request or an answer, and ones that say nothing.  Named by their
+function here; all of them if none is named, and a client for each time that one is.
 """
 
 from __future__ import annotations
@@ -42,6 +42,22 @@ async def kept(session: aiohttp.ClientSession) -> None:
 
 async def new(session: aiohttp.ClientSession) -> None:
     async with session.get(f"{URL}/bytes/1000", headers={"Connection": "close"}) as response:
+        assert len(await response.read()) == 1000
+
+
+def _old() -> ssl.SSLContext:
+    """As Java 8: TLS 1.2, and its sessions are kept by the server."""
+    context = ssl.create_default_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET
+    return context
+
+
+OLD = _old()
+
+
+async def old(session: aiohttp.ClientSession) -> None:
+    async with session.get(f"{URL}/bytes/1000", headers={"Connection": "close"}, ssl=OLD) as response:
         assert len(await response.read()) == 1000
 
 
@@ -140,7 +156,7 @@ async def repeat(step: Callable[[aiohttp.ClientSession], Awaitable[None]], until
 
 async def main() -> None:
     until = time.monotonic() + float(sys.argv[1])
-    steps = [kept, kept, kept, new, new, upload, chunked, websocket, bulk, vanishing, vanishing, silent, silent]
+    steps = [kept, kept, kept, new, new, old, upload, chunked, websocket, bulk, vanishing, vanishing, silent, silent]
     steps += [http2] if shutil.which("curl") else []
     if sys.argv[2:]:
         known = {step.__name__: step for step in steps}
