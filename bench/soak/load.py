@@ -4,7 +4,8 @@
 
 Kinds: kept connections, new ones, ones of TLS 1.2 without tickets, uploads, chunks, WebSockets, bulk, HTTP/2 by curl,
 clients that vanish in the middle of a handshake, a request or an answer, and ones that say nothing.  Named by their
-function here; all of them if none is named, and a client for each time that one is.
+function here, and a client for each time that one is.  If none is named, all of them but `together`, whose 400
+connections at once would hide what else grows.
 """
 
 from __future__ import annotations
@@ -137,6 +138,22 @@ async def silent(_: aiohttp.ClientSession) -> None:
         await asyncio.sleep(random.uniform(0, 3))
 
 
+async def together(_: aiohttp.ClientSession) -> None:
+    """As many as 400 at once, all gone again."""
+    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
+        gate = asyncio.Barrier(400)
+
+        async def one() -> None:
+            async with session.get(f"{URL}/bytes/100000") as response:
+                await gate.wait()
+                await response.read()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(400):
+                group.create_task(one())
+    await asyncio.sleep(1)
+
+
 async def _resolved(host: str) -> tuple[str, int]:
     found = await asyncio.get_running_loop().getaddrinfo(host, 443, family=socket.AF_INET, type=socket.SOCK_STREAM)
     address: tuple[str, int] = found[0][4][:2]  # type: ignore[assignment]
@@ -159,7 +176,7 @@ async def main() -> None:
     steps = [kept, kept, kept, new, new, old, upload, chunked, websocket, bulk, vanishing, vanishing, silent, silent]
     steps += [http2] if shutil.which("curl") else []
     if sys.argv[2:]:
-        known = {step.__name__: step for step in steps}
+        known = {step.__name__: step for step in (*steps, together)}
         steps = [known[kind] for kind in sys.argv[2:]]
     async with asyncio.TaskGroup() as group:
         for step in steps:

@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from pointsman.engine.sessions import CAPACITY, LIFETIME, Sessions
-from pointsman.engine.tls import TlsSide
+from pointsman.engine.tls import CertificateFacts, TlsSide
 from pointsman.testing import authority
 from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
 
@@ -171,3 +171,21 @@ def test_the_cache_is_bounded() -> None:
 
     assert len(sessions) == CAPACITY
     assert sessions.find(("h2", 443), client, 0.0) is None
+
+
+def test_the_facts_of_a_certificate_are_read_once_and_bounded() -> None:
+    sessions, asked = Sessions(), []
+
+    def facts(number: int) -> CertificateFacts:
+        def read() -> CertificateFacts:
+            asked.append(number)
+            return CertificateFacts((f"h{number}",))
+
+        return sessions.facts(b"certificate %d" % number, read)
+
+    for number in (*range(CAPACITY), 0, CAPACITY - 1):
+        assert facts(number).names == (f"h{number}",)
+    assert len(asked) == CAPACITY
+    facts(CAPACITY)
+    facts(0)
+    assert asked[CAPACITY:] == [CAPACITY, 0], "one more than there is room for: all of them are forgotten"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pointsman.engine.exchange import Exchange
-from pointsman.engine.flow_record import Flow, FlowRecord
+from pointsman.engine.flow_record import METHOD_LIMIT, Flow, FlowRecord
 from pointsman.engine.interception import Interception
 from pointsman.engine.learned import ORIGINS, Entry
 from pointsman.engine.peek import Peeked
@@ -120,7 +120,7 @@ class RecordMaker:
             exchange.decision or known.action,
             exchange.rule or known.rule,
             protocol,
-            exchange.method,
+            exchange.method[:METHOD_LIMIT],
             exchange.path,
             exchange.status,
             exchange.bytes_up,
