@@ -1,8 +1,9 @@
 """A long run of the real proxy in the lab under mixed load: does it keep what it should have let go?
 
-    python bench/soak/soak.py SECONDS [KIND ...]      600 is the short form, 3600 the long one
+    python bench/soak/soak.py SECONDS [KIND ...] [--OPTION ...]      600 is the short form, 3600 the long one
 
-With KINDs of load (load.py), only those: whatever grows with one of them is found so.
+With KINDs of load (load.py), only those: whatever grows with one of them is found so.  Options are of `pointsman run`,
+such as --no-fast.
 
 Every second it reads the proxy's resident memory and open files from /proc.  At the end, when the load has gone, the
 files must be those of the beginning; memory after the first fifth of the run must have no slope beyond its noise; the
@@ -62,7 +63,7 @@ class Watch:
         return line.slope * (late[-1][0] - late[0][0]), statistics.pstdev(away)
 
 
-async def soak(seconds: float, kinds: Sequence[str], directory: Path) -> list[str]:
+async def soak(seconds: float, kinds: Sequence[str], options: Sequence[str], directory: Path) -> list[str]:
     """What is wrong; empty: nothing."""
     ca, chain = make_certificates(directory, NAMES)
     origin = await asyncio.create_subprocess_exec(
@@ -79,7 +80,8 @@ async def soak(seconds: float, kinds: Sequence[str], directory: Path) -> list[st
         records[f"{record.protocol} {'ok' if record.error is None else 'cut short'}"] += 1
 
     try:
-        async with Session(SessionSettings(network=network, upstream_ca=(ca,)), on_record=count) as session:
+        settings = SessionSettings(network=network, upstream_ca=(ca,), run_options=tuple(options))
+        async with Session(settings, on_record=count) as session:
             proxy = await session.start_proxy()
             return await _run(session, proxy.process, [str(seconds), *kinds], directory, records)
     finally:
@@ -129,13 +131,15 @@ async def _run(
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
+    options = [word for word in sys.argv[2:] if word.startswith("--")]
+    kinds = [word for word in sys.argv[2:] if not word.startswith("--")]
     os.environ["PYTHONWARNINGS"] = "always::ResourceWarning"
     with tempfile.TemporaryDirectory(prefix="pointsman-soak-") as directory:
         complaints = Path(directory) / "stderr"
         ours = os.dup(2)
         os.dup2(os.open(complaints, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 2)
         try:
-            wrong = asyncio.run(soak(seconds, sys.argv[2:], Path(directory)))
+            wrong = asyncio.run(soak(seconds, kinds, options, Path(directory)))
         finally:
             os.dup2(ours, 2)
             text = complaints.read_text()
