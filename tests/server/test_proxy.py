@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.control.proxy import YOUNG_OBJECTS, _rare_collections
 from pointsman.engine.commands import Command, Pause
 from pointsman.engine.events import Side
 from pointsman.server.connection_task import ConnectionTask
@@ -568,3 +569,21 @@ def test_nothing_of_a_connection_waits_for_the_cycle_collector(tmp_path: Path) -
                 gc.enable()
 
     run(scenario())
+
+
+def test_garbage_that_was_old_when_it_became_garbage_goes_while_the_proxy_runs() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.me = self
+
+    with _rare_collections():
+        node = Node()
+        gone = weakref.ref(node)
+        for generation in (0, 1):
+            gc.collect(generation)
+        del node
+        for _ in range(12 * 12 * YOUNG_OBJECTS):  # each level is looked at every eleventh time at the latest
+            Node()
+            if gone() is None:
+                break
+        assert gone() is None
