@@ -1,9 +1,11 @@
 """The load of the soak, one program inside the lab: everything that clients do, well-behaved and not, all the time.
 
-    python bench/soak/load.py SECONDS      prints what it did as JSON
+    python bench/soak/load.py SECONDS [KIND ...]      prints what it did as JSON
 
-Kinds: kept connections, new ones, uploads, chunks, WebSockets, bulk, HTTP/2 by curl, clients that vanish in the middle
-of a handshake, a request or an answer, and ones that say nothing.
+Kinds: kept connections, new ones, ones of TLS 1.2 without tickets, uploads, chunks, WebSockets, bulk, HTTP/2 by curl,
+clients that vanish in the middle of a handshake, a request or an answer, and ones that say nothing.  Named by their
+function here, and a client for each time that one is.  If none is named, all of them but `together`, whose 400
+connections at once would hide what else grows.
 """
 
 from __future__ import annotations
@@ -41,6 +43,22 @@ async def kept(session: aiohttp.ClientSession) -> None:
 
 async def new(session: aiohttp.ClientSession) -> None:
     async with session.get(f"{URL}/bytes/1000", headers={"Connection": "close"}) as response:
+        assert len(await response.read()) == 1000
+
+
+def _old() -> ssl.SSLContext:
+    """As Java 8: TLS 1.2, and its sessions are kept by the server."""
+    context = ssl.create_default_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET
+    return context
+
+
+OLD = _old()
+
+
+async def old(session: aiohttp.ClientSession) -> None:
+    async with session.get(f"{URL}/bytes/1000", headers={"Connection": "close"}, ssl=OLD) as response:
         assert len(await response.read()) == 1000
 
 
@@ -120,6 +138,22 @@ async def silent(_: aiohttp.ClientSession) -> None:
         await asyncio.sleep(random.uniform(0, 3))
 
 
+async def together(_: aiohttp.ClientSession) -> None:
+    """As many as 400 at once, all gone again."""
+    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
+        gate = asyncio.Barrier(400)
+
+        async def one() -> None:
+            async with session.get(f"{URL}/bytes/100000") as response:
+                await gate.wait()
+                await response.read()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(400):
+                group.create_task(one())
+    await asyncio.sleep(1)
+
+
 async def _resolved(host: str) -> tuple[str, int]:
     found = await asyncio.get_running_loop().getaddrinfo(host, 443, family=socket.AF_INET, type=socket.SOCK_STREAM)
     address: tuple[str, int] = found[0][4][:2]  # type: ignore[assignment]
@@ -139,8 +173,11 @@ async def repeat(step: Callable[[aiohttp.ClientSession], Awaitable[None]], until
 
 async def main() -> None:
     until = time.monotonic() + float(sys.argv[1])
-    steps = [kept, kept, kept, new, new, upload, chunked, websocket, bulk, vanishing, vanishing, silent, silent]
+    steps = [kept, kept, kept, new, new, old, upload, chunked, websocket, bulk, vanishing, vanishing, silent, silent]
     steps += [http2] if shutil.which("curl") else []
+    if sys.argv[2:]:
+        known = {step.__name__: step for step in (*steps, together)}
+        steps = [known[kind] for kind in sys.argv[2:]]
     async with asyncio.TaskGroup() as group:
         for step in steps:
             group.create_task(repeat(step, until))

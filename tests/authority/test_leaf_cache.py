@@ -3,12 +3,13 @@ from __future__ import annotations
 import ssl
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pointsman.authority.leaf_cache import LeafCache
+from pointsman.authority.leaf_cache import SESSIONS_LIMIT, LeafCache
 from pointsman.testing import authority
 
 
@@ -87,3 +88,47 @@ def test_no_key_stays_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_nothing_older_than_tls_1_2_is_spoken() -> None:
     assert cache().get(("a.example",), None).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_client_without_tickets_finds_its_session_again_and_fills_no_table_for_ever() -> None:
+    leaves = cache()
+    context = leaves.get(("a.example",), None)
+    client = authority.client_context()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.options |= ssl.OP_NO_TICKET
+    first = visit(context, client)
+    assert not first.session_reused
+    assert visit(context, client, first.session).session_reused
+
+    contexts = [context]
+    for _ in range(2 * SESSIONS_LIMIT):
+        context = leaves.cached(("a.example",), None) or leaves.get(("a.example",), None)
+        visit(context, client)
+        if context is not contexts[-1]:
+            contexts.append(context)
+
+    assert [one.session_stats()["number"] for one in contexts[:2]] == [SESSIONS_LIMIT] * 2
+    assert len(contexts) == leaves.issued == 3
+    assert len(leaves) == 1
+
+
+def test_a_client_with_tickets_leaves_nothing_behind() -> None:
+    context, client = cache().get(("a.example",), None), authority.client_context()
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        client.maximum_version = version
+        visit(context, client)
+
+    assert context.session_stats()["number"] == 0
+
+
+def visit(server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLObject:
+    """A handshake and close_notify from both, in memory; what the client has of it."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    app = client.wrap_bio(to_client, to_server, server_hostname="a.example", session=session)
+    ours = server.wrap_bio(to_server, to_client, server_side=True)
+    for step in ("do_handshake", "unwrap"):
+        for _ in range(3):
+            for end in (app, ours):
+                with suppress(ssl.SSLWantReadError):
+                    getattr(end, step)()
+    return app

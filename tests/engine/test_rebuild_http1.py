@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.engine.flow_record import METHOD_LIMIT, PATH_LIMIT
 from pointsman.engine.messages import Headers, HttpFlow, Response, Subject
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER
 from pointsman.engine.transaction import GATHER_LIMIT
@@ -52,6 +53,22 @@ def test_a_message_goes_on_as_it_came_if_nobody_changes_it() -> None:
     assert (record.decision, record.protocol, record.bytes_up, record.bytes_down) == (
         "intercept", "http/1.1", len(POST), len(OK),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [b"", b"Content-Length: 2\r\n"])
+def test_what_a_record_has_of_a_request_is_bounded(end: bytes) -> None:
+    """A thousand of them are remembered."""
+    method, path = b"A" * 20_000, b"/" + b"p" * 20_000
+    one = rig()
+    one.app_sends(GET)
+    one.origin_sends(OK)
+    one.app_sends(b"%b %b HTTP/1.1\r\nHost: a.example\r\n%b\r\n%b" % (method, path, end, b"ab" if end else b""))
+    one.origin_sends(OK)
+
+    assert one.take(APP) == 2 * OK
+    record = one.records[-1]
+    assert record.method == "A" * METHOD_LIMIT
+    assert record.path is not None and len(record.path) == PATH_LIMIT
 
 
 def test_a_body_streams_without_being_gathered() -> None:

@@ -7,6 +7,7 @@ import ssl
 import pytest
 
 from pointsman.engine.sessions import CAPACITY, LIFETIME, Sessions
+from pointsman.engine.tls import CertificateFacts, TlsSide
 from pointsman.testing import authority
 from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
 
@@ -74,6 +75,65 @@ def test_another_offer_gets_a_full_handshake() -> None:
     assert not again.tls.session_reused
 
 
+class Reads:
+    """Counts how often a connection is asked for its session: where that leaks, each one is 6 kB."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        real = TlsSide.session
+
+        def counted(side: TlsSide) -> ssl.SSLSession | None:
+            self.count += 1
+            return real(side)
+
+        monkeypatch.setattr(TlsSide, "session", counted)
+
+
+def test_connections_whose_offers_alternate_do_not_push_out_each_others_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sessions, context, reads = Sessions(), server(ssl.TLSVersion.TLSv1_3), Reads(monkeypatch)
+    offers = [authority.client_context(), authority.client_context()]
+    ends = [visit(sessions, offers[number % 2], context)[0] for number in range(6)]
+
+    assert [bool(end.tls.session_reused) for end in ends] == [False, False, True, True, True, True]
+    assert reads.count == 2
+
+
+def test_connections_side_by_side_ask_a_server_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions, client, reads = Sessions(), authority.client_context(), Reads(monkeypatch)
+    pairs: list[tuple[TlsEnd, TlsEnd]] = []
+    for _ in range(3):
+        rig = Rig(sessions=sessions, upstream_tls=lambda _: client)
+        app = TlsEnd(rig, APP, authority.client_context(trusts=authority.root("proxy")), NAME)
+        origin = TlsEnd(rig, ORIGIN, server(ssl.TLSVersion.TLSv1_3))
+        pump(app, origin)
+        pairs.append((app, origin))
+    for app, origin in pairs:
+        app.send(b"x")
+        pump(app, origin)
+        origin.send(b"y")
+        pump(app, origin)
+
+    assert reads.count == 1
+
+
+def test_sessions_are_read_so_often_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each read leaks, memory must be flat all the same."""
+    sessions, client, reads = Sessions(reads_limit=3), authority.client_context(), Reads(monkeypatch)
+    for number in range(6):
+        name = f"h{number}.example.com"
+        context = authority.server_context(name)
+        context.num_tickets = 2
+        for _ in range(2):
+            visit(sessions, client, context, name)
+
+    assert reads.count == 3
+    assert len(sessions) == 3
+    assert sessions.find(("h2.example.com", 443), client, 1000.0) is not None
+    assert not sessions.wants(("h9.example.com", 443), client, 1000.0)
+
+
 def session() -> tuple[ssl.SSLContext, ssl.SSLSession]:
     sessions, client = Sessions(), authority.client_context()
     visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
@@ -85,7 +145,7 @@ def session() -> tuple[ssl.SSLContext, ssl.SSLSession]:
 def test_a_session_is_for_its_port_and_not_for_long() -> None:
     client, found = session()
     sessions = Sessions()
-    sessions.keep((NAME, 443), client, found, 0.0)
+    sessions.keep((NAME, 443), client, lambda: found, 0.0)
 
     assert sessions.find((NAME, 443), client, 1.0) is found
     assert sessions.find((NAME, 8443), client, 1.0) is None
@@ -97,7 +157,7 @@ def test_a_server_that_gives_no_session_is_not_asked_again_and_again() -> None:
     client, _ = session()
     sessions = Sessions()
     assert sessions.wants((NAME, 443), client, 0.0)
-    sessions.keep((NAME, 443), client, None, 0.0)
+    sessions.keep((NAME, 443), client, lambda: None, 0.0)
 
     assert not sessions.wants((NAME, 443), client, 1.0)
     assert sessions.find((NAME, 443), client, 1.0) is None
@@ -107,7 +167,25 @@ def test_the_cache_is_bounded() -> None:
     client, found = session()
     sessions = Sessions()
     for number in range(CAPACITY + 3):
-        sessions.keep((f"h{number}", 443), client, found, 0.0)
+        sessions.keep((f"h{number}", 443), client, lambda: found, 0.0)
 
     assert len(sessions) == CAPACITY
     assert sessions.find(("h2", 443), client, 0.0) is None
+
+
+def test_the_facts_of_a_certificate_are_read_once_and_bounded() -> None:
+    sessions, asked = Sessions(), []
+
+    def facts(number: int) -> CertificateFacts:
+        def read() -> CertificateFacts:
+            asked.append(number)
+            return CertificateFacts((f"h{number}",))
+
+        return sessions.facts(b"certificate %d" % number, read)
+
+    for number in (*range(CAPACITY), 0, CAPACITY - 1):
+        assert facts(number).names == (f"h{number}",)
+    assert len(asked) == CAPACITY
+    facts(CAPACITY)
+    facts(0)
+    assert asked[CAPACITY:] == [CAPACITY, 0], "one more than there is room for: all of them are forgotten"

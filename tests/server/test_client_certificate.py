@@ -122,6 +122,20 @@ def test_a_file_that_has_changed_is_used_from_the_next_connection_on(
     assert shown(contexts, server)[1] == "bob"
 
 
+def test_those_used_last_stay_loaded(
+    contexts: UpstreamContexts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.server.upstream_tls.CERTIFICATES_LIMIT", 2)
+    for name in ("b.pem", "c.pem"):
+        (tmp_path / name).write_bytes((tmp_path / "client.pem").read_bytes())
+    first, second = (contexts.with_certificate(name)(()) for name in ("client.pem", "b.pem"))
+    assert contexts.with_certificate("client.pem")(()) is first
+    contexts.with_certificate("c.pem")(())
+
+    assert contexts.with_certificate("client.pem")(()) is first
+    assert contexts.with_certificate("b.pem")(()) is not second
+
+
 def test_one_that_has_gone_bad_does_not_replace_the_one_in_use(contexts: UpstreamContexts, tmp_path: Path) -> None:
     server = demanding(ssl.TLSVersion.TLSv1_3)
     shown(contexts, server)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.control.proxy import YOUNG_OBJECTS, _rare_collections
 from pointsman.engine.commands import Command, Pause
 from pointsman.engine.events import Side
 from pointsman.server.connection_task import ConnectionTask
 from pointsman.server.limits import Limits
+from pointsman.server.server import Server
 from pointsman.server.stream import HIGH_WATER
 from pointsman.testing import authority
 from pointsman.testing.proxy import PATIENCE, RunningProxy, running_proxy
@@ -484,7 +486,16 @@ def test_a_connection_that_does_not_finish_is_reset_at_the_end_of_the_drain(tmp_
     run(scenario())
 
 
-def test_nothing_is_left_of_a_hundred_connections(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_hundred_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apps: list[int] = []
+    ended = Server._ended
+
+    def count_apps(server: Server, task: asyncio.Task[None]) -> None:
+        ended(server, task)
+        apps.append(len(server._of_app))
+
+    monkeypatch.setattr(Server, "_ended", count_apps)
+
     async def scenario() -> None:
         server = await origin(http, authority.server_context("www.example.com"))
         async with server:
@@ -508,6 +519,7 @@ def test_nothing_is_left_of_a_hundred_connections(tmp_path: Path) -> None:
                 await proxy.stop()
                 assert len(proxy.records()) == 100
                 assert proxy.ready.counters.open == 0
+                assert len(apps) == 100 and apps[-1] == 0
             while len(asyncio.all_tasks()) > tasks:  # the origin's own
                 await asyncio.sleep(0)
             assert len(os.listdir("/dev/fd")) == before
@@ -557,3 +569,21 @@ def test_nothing_of_a_connection_waits_for_the_cycle_collector(tmp_path: Path) -
                 gc.enable()
 
     run(scenario())
+
+
+def test_garbage_that_was_old_when_it_became_garbage_goes_while_the_proxy_runs() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.me = self
+
+    with _rare_collections():
+        node = Node()
+        gone = weakref.ref(node)
+        for generation in (0, 1):
+            gc.collect(generation)
+        del node
+        for _ in range(12 * 12 * YOUNG_OBJECTS):  # each level is looked at every eleventh time at the latest
+            Node()
+            if gone() is None:
+                break
+        assert gone() is None

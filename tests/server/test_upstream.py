@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.policy.upstreams import Credentials, Hop
 from pointsman.server.limits import Limits
+from pointsman.server.upstream_dial import MAX_NAMES, Upstreams
 from pointsman.testing import authority
 from pointsman.testing.proxy import PATIENCE, RunningProxy, running_proxy
-from pointsman.testing.system import RECORDS
+from pointsman.testing.system import RECORDS, FakeRedirects
 from pointsman.testing.upstream_proxy import UpstreamProxy, upstream_proxy
 
 HOST = "www.example.com"
@@ -427,6 +429,31 @@ def test_a_name_of_a_proxy_is_looked_up_and_one_that_leads_nowhere_is_said_so(tm
                 assert await get(proxy) == PAGE
                 await proxy.stop()
                 assert proxy.records()[0].upstream == f"u (http://localhost:{far.port})"
+
+    run(scenario())
+
+
+def test_addresses_of_proxies_are_remembered_for_so_many_names_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        asked: list[str] = []
+
+        async def found(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+        upstreams = Upstreams(ssl.create_default_context, FakeRedirects(), lambda _: Credentials("u", "p"), timeout=5.0)
+        async with await origin() as server:
+
+            async def connect(number: int) -> None:
+                (await upstreams.connected(Hop("http", f"h{number}.example", port_of(server)), b"")).close()
+
+            for number in (*range(MAX_NAMES + 1), MAX_NAMES):
+                await connect(number)
+            assert len(asked) == MAX_NAMES + 1
+            await connect(0)
+            assert asked[-1] == "h0.example", "the first has made room for the last"
+            assert len(upstreams._addresses) == MAX_NAMES
 
     run(scenario())
 

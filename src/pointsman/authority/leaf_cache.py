@@ -4,6 +4,10 @@ Safe to call from threads: issuing costs about a millisecond, mostly in loading 
 the event loop.  One leaf key serves the whole run (it never outlives the process), since making keys is what
 costs.  Bounded, least recently used out first.
 
+A client of TLS 1.2 that takes no tickets (Java 8 is one) leaves its session in OpenSSL's table, 1 kB each, up to 20,480
+in every context and for hours; Python can neither turn that off nor make it smaller.  So a context that has some of
+them is replaced, and its table goes with it when its last connection does.
+
 CPython loads certificates from files only (python/cpython#129216), so each leaf passes through a private file that is
 gone before `get` returns: in memory on Linux, a temporary one elsewhere.  The day CPython loads them from memory,
 `_load` loses its file.
@@ -29,6 +33,7 @@ from pointsman.authority.issue import Root, issue_leaf, signable
 
 CAPACITY = 1024  # contexts; one takes about 100 KiB in OpenSSL
 CAPACITY_WITH_KEY_LOG = 128
+SESSIONS_LIMIT = 128  # in the table of one context: as much as the context itself
 TICKETS = 1  # for each connection: it is good for one more, which brings the next
 RENEW_BEFORE_END = timedelta(days=10)
 
@@ -98,7 +103,8 @@ class LeafCache:
         if found is None:
             return None
         good_from, good_until, context = found
-        if not good_from <= self._now() < good_until:  # the clock may also have been set back
+        is_good = good_from <= self._now() < good_until  # the clock may also have been set back
+        if not is_good or context.session_stats()["number"] >= SESSIONS_LIMIT:
             del self._ready[key]
             return None
         self._ready.move_to_end(key)

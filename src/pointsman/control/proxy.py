@@ -165,6 +165,9 @@ def _rare_collections() -> Iterator[None]:
     previous = gc.get_threshold()
     gc.collect()
     gc.freeze()
+    # CPython puts off its look at old objects until a fourth as many are new: a fourth of those that are left, from now
+    # on, and not of those that are frozen.
+    gc.collect()
     gc.set_threshold(YOUNG_OBJECTS, *previous[1:])
     try:
         yield

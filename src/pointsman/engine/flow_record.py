@@ -11,6 +11,7 @@ from pointsman.policy.match import Address
 from pointsman.wire.process_facts import ProcessFacts
 
 PATH_LIMIT = 2048  # characters; a longer path is cut
+METHOD_LIMIT = 32  # characters
 
 
 class Flow(Struct, frozen=True, gc=False):

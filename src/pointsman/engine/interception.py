@@ -316,7 +316,7 @@ class Interception:
     def _keep_session(self, now: float) -> None:
         upstream = self._upstream
         self._sessions.keep(
-            self._session_key, upstream.context, upstream.session(), now, after_refusal=self._session_refused
+            self._session_key, upstream.context, upstream.session, now, after_refusal=self._session_refused
         )
 
     def take_commands(self) -> list[Command]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pointsman.engine.exchange import Exchange
-from pointsman.engine.flow_record import Flow, FlowRecord
+from pointsman.engine.flow_record import METHOD_LIMIT, Flow, FlowRecord
 from pointsman.engine.interception import Interception
 from pointsman.engine.learned import ORIGINS, Entry
 from pointsman.engine.peek import Peeked
@@ -88,7 +88,7 @@ class RecordMaker:
                 exchange.decision or known.action,
                 exchange.rule or known.rule,
                 protocol,
-                exchange.method,
+                exchange.method[:METHOD_LIMIT],
                 exchange.path,
                 exchange.status,
                 exchange.bytes_up,

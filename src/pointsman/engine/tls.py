@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pointsman.wire.tls_alert import Alert
 
 READ_SIZE = 16 * 1024  # bytes; the most that a record of TLS has, so a read leaves nothing of one behind
+
+SESSION_READS_LEAK: Final = sys.version_info < (3, 12, 7) or (3, 13) <= sys.version_info < (3, 13, 1)
+"""Each read of a session loses a copy of it, which nothing can free (python/cpython#116810; 3.11 gets no mend)."""
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h that have an alert of their own (RFC 8446 6.2).
 _VERIFY_ALERTS: Final = {
@@ -162,7 +166,10 @@ class TlsSide:
             self._tls.unwrap()
 
     def session(self) -> ssl.SSLSession | None:
-        """What would make the next handshake with this server a short one.  In TLS 1.3 it comes with first data."""
+        """What would make the next handshake with this server a short one.  In TLS 1.3 it comes with first data.
+
+        Not for each connection: see SESSION_READS_LEAK.
+        """
         return self._tls.session
 
     def resumed(self) -> bool:

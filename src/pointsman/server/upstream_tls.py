@@ -1,7 +1,7 @@
 """TLS client contexts for the origin: the system's roots and those the operator added, always verifying.
 
 One context for each ALPN offer, made once: loading the roots costs more than a handshake.  For each client certificate
-that a rule names there is one more of them, made anew when its file has changed.
+that a rule names there is one more of them, made anew when its file has changed; bounded, the least recently used goes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
@@ -22,7 +23,7 @@ _STRICT = (
     else ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
 )
 """What Python's own default is."""
-CERTIFICATES_LIMIT = 1000  # contexts with a client certificate
+CERTIFICATES_LIMIT = 100  # contexts with a client certificate; the roots in one take about 1 MB
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,9 @@ class UpstreamContexts:
         self._extra_roots = tuple(extra_roots)
         self._certificates = certificates
         self._key_log = key_log
-        self._with_certificate: dict[tuple[str, tuple[str, ...]], tuple[tuple[int, int], ssl.SSLContext]] = {}
+        self._with_certificate: OrderedDict[tuple[str, tuple[str, ...]], tuple[tuple[int, int], ssl.SSLContext]] = (
+            OrderedDict()
+        )
         # Every offer that the engine can make; all are made now so that no connection waits for it.
         offers = [offer for size in range(len(SPOKEN) + 1) for offer in permutations(SPOKEN, size)]
         self._contexts = {alpn: self._make(alpn) for alpn in offers}
@@ -58,6 +61,7 @@ class UpstreamContexts:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_ino
             if known is not None and known[0] == stamp:
+                self._with_certificate.move_to_end((name, alpn))
                 return known[1]
             context = self._make(alpn)
             load_certificate(context, path)
@@ -66,9 +70,10 @@ class UpstreamContexts:
                 "cannot use the client certificate %s: %s", path, error.strerror or "not a certificate and key"
             )
             return known[1] if known is not None else self._contexts[alpn]
-        if len(self._with_certificate) >= CERTIFICATES_LIMIT:
-            self._with_certificate.clear()
         self._with_certificate[name, alpn] = stamp, context
+        self._with_certificate.move_to_end((name, alpn))
+        while len(self._with_certificate) > CERTIFICATES_LIMIT:
+            self._with_certificate.popitem(last=False)
         return context
 
     def _make(self, alpn: tuple[str, ...]) -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from pointsman.system.windows import _advapi32, accounts, processes
 from pointsman.system.windows import _advapi32_accounts as accounts_api
 from pointsman.system.windows import _kernel32_processes as api
 from pointsman.system.windows._library import Win32Error
-from pointsman.system.windows.accounts import Accounts, sid_bytes, sid_text
+from pointsman.system.windows.accounts import MAX_KNOWN, Accounts, sid_bytes, sid_text
 from pointsman.system.windows.processes import MAX_ANCESTORS, WindowsProcesses
 from pointsman.system.windows.service_processes import ServiceProcesses
 from pointsman.wire.process_facts import ProcessFacts
@@ -209,6 +209,23 @@ def test_an_account_is_a_user_or_one_of_the_three_that_services_have(windows: Wi
     assert known.sid_of("system") == "S-1-5-18"
     assert known.sid_of("everyone") is None
     assert known.sid_of("nobody") is None
+
+
+def test_names_of_so_many_users_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def look_up(sid: str) -> tuple[str, ...]:
+        asked.append(sid)
+        return (sid,)
+
+    monkeypatch.setattr(accounts, "_look_up", look_up)
+    known = Accounts()
+    users = [f"S-1-5-21-{number}" for number in range(MAX_KNOWN + 1)]
+    for user in (*users, users[-1]):
+        assert known._names_of(user) == (user,)
+    assert asked == users
+    known._names_of(users[0])
+    assert asked == [*users, users[0]], "the first has made room for the last"
 
 
 def test_services_are_asked_for_once_a_second_and_again_for_a_process_that_is_younger(windows: Windows) -> None:

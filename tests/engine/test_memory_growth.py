@@ -1,0 +1,116 @@
+"""Connections, one after the other, leave nothing behind: what malloc has given out is counted, not what the process
+has, so neither the allocator's habits nor the machine's other work can show."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import ssl
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from pointsman.authority.leaf_cache import SESSIONS_LIMIT, LeafCache
+from pointsman.engine.events import Lost
+from pointsman.engine.sessions import Sessions
+from pointsman.testing import authority
+from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
+
+NAME = "www.example.com"
+GET = b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+TIMES = 4
+ROUND = SESSIONS_LIMIT // TIMES  # connections of each kind; of the old one TIMES as many, so its table is as full again
+MARGIN = 32 * 1024  # bytes; one session that is lost with each connection of a kind is 128 kB at least
+
+
+class _MallInfo(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+def malloc_counter() -> Callable[[], int] | None:
+    """Bytes in use, of the heap and mapped; None where the C library is not glibc 2.33 or newer."""
+    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if mallinfo2 is None:
+        return None
+    mallinfo2.restype = _MallInfo
+
+    def count() -> int:
+        gc.collect()
+        info = mallinfo2()
+        return int(info.uordblks) + int(info.hblkhd)
+
+    return count
+
+
+class World:
+    """One proxy's memory and the peers that are there all the time."""
+
+    def __init__(self) -> None:
+        self.sessions = Sessions()
+        self.leaves = LeafCache(authority.root("proxy"), now=lambda: datetime.now(UTC))
+        self.offers = {alpn: authority.client_context(*alpn) for alpn in ((), ("http/1.1",))}
+        self.origin = authority.server_context(NAME)
+        self.origin.num_tickets = 2
+        self.apps = {alpn: authority.client_context(*alpn, trusts=authority.root("proxy")) for alpn in self.offers}
+        self.old = authority.client_context(trusts=authority.root("proxy"))
+        self.old.maximum_version = ssl.TLSVersion.TLSv1_2
+        self.old.options |= ssl.OP_NO_TICKET
+
+    def connect(self, app: ssl.SSLContext) -> tuple[Rig, TlsEnd, TlsEnd]:
+        rig = Rig(sessions=self.sessions, upstream_tls=self.offers.__getitem__)
+        rig.leaves = self.leaves
+        ends = TlsEnd(rig, APP, app, NAME), TlsEnd(rig, ORIGIN, self.origin)
+        pump(*ends)
+        return rig, *ends
+
+    def visit(self, app_context: ssl.SSLContext) -> None:
+        rig, app, origin = self.connect(app_context)
+        app.send(GET)
+        pump(app, origin)
+        origin.send(OK)
+        pump(app, origin)
+        assert bytes(app.received) == OK
+        app.close_notify()
+        origin.close_notify()
+        pump(app, origin)
+        rig.ends(APP)
+        rig.ends(ORIGIN)
+        assert rig.over and rig.record.status == 200
+
+    def vanish(self) -> None:
+        """In the middle of an answer."""
+        rig, app, origin = self.connect(self.apps[()])
+        app.send(GET)
+        pump(app, origin)
+        origin.send(OK[:-1])
+        pump(app, origin)
+        rig.event(Lost(APP, "reset"))
+        assert rig.over and rig.record.error is not None
+
+    def round(self) -> None:
+        for _ in range(ROUND):
+            for app in (*self.apps.values(), *[self.old] * TIMES):
+                self.visit(app)
+            self.vanish()
+
+
+def test_as_much_is_in_use_after_twice_as_many_connections() -> None:
+    in_use = malloc_counter()
+    if in_use is None:
+        pytest.skip("only glibc from 2.33 on says what malloc has given out")
+    world = World()
+    world.round()
+    after_one = in_use()
+    world.round()
+    grown = in_use() - after_one
+
+    assert world.leaves.issued >= 3, "the one of the old client was replaced"
+    assert grown < MARGIN, f"{grown} bytes in {ROUND * (TIMES + 3)} connections"
