@@ -23,8 +23,8 @@ class MalformedError(ValueError):
     """A stream error, PROTOCOL_ERROR."""
 
 
-def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tuple[Request, str, bytes | None]:
-    """And the host it is for, and its `:protocol`.  Raises MalformedError."""
+def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tuple[Request, str | None, bytes | None]:
+    """And the host it is for, if it is a name or an address, and its `:protocol`.  Raises MalformedError."""
     pseudo, rest = _split(fields, _OF_REQUESTS)
     method = pseudo.get(b":method", b"")
     protocol = pseudo.get(b":protocol")
