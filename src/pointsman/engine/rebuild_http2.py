@@ -212,8 +212,9 @@ class Http2Rebuild(Http2Carrier):
             self._down.sending.headers(stream.down, response_fields(response), end=False)
             return
         stream.got_head = True
-        method = stream.transaction.flow.request.method
-        if method != "HEAD" and response.status_code != 304:
+        if stream.transaction.flow.request.method == "HEAD" or response.status_code in (204, 304):
+            stream.left[Side.UPSTREAM] = 0  # whatever length it would have
+        else:
             stream.left[Side.UPSTREAM] = content_length(response.headers)
             if event.ends and stream.left[Side.UPSTREAM]:
                 raise MalformedError("less body than announced")
