@@ -90,7 +90,7 @@ CONNECTION_ERRORS = [
     connection("6.9 WINDOW_UPDATE of another size", write_frame(K.WINDOW_UPDATE, 0, 0, bytes(3)), E.FRAME_SIZE_ERROR),
     connection("6.9.1 the connection's window beyond 2**31-1",
                write_frame(K.WINDOW_UPDATE, 0, 0, number((1 << 31) - 1)), E.FLOW_CONTROL_ERROR),
-    connection("6.9 more than the window lets", OPEN + data(1, bytes(16384)) * 33, E.FLOW_CONTROL_ERROR),
+    connection("6.9 more than the window lets", OPEN + data(1, bytes(16384)) * 48, E.FLOW_CONTROL_ERROR),
     connection("6.10 CONTINUATION of another stream", headers(1, OK, flags=0) + write_frame(K.CONTINUATION, 4, 3)),
     connection("6.10 CONTINUATION after the end of a block", OPEN + write_frame(K.CONTINUATION, 4, 1)),
     connection("HPACK 2.3.3 an index beyond the tables", raw_headers(STATUS + b"\xff\x7f"), E.COMPRESSION_ERROR),
