@@ -32,6 +32,15 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--ignore-certificate-errors",
 ]  # fmt: skip
+LISTENING = """
+count = 0
+
+def websocket_message(flow):
+    global count
+    count += 1
+    if count == 1:
+        flow.websocket.messages[-1].text = "a longer text"
+"""
 ADDONS = {
     "inspect": "",
     "a header": "def responseheaders(flow):\n    flow.response.headers['x-seen'] = 'yes'\n",
@@ -119,3 +128,14 @@ def test_a_page_works_over_http2_as_without_a_proxy(tmp_path: Path, kind: str, e
     assert by_path["/missing"].status == 404
     cancelled = by_path["/endless"].error
     assert cancelled is not None and "app" in cancelled
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["offered over HTTP/1.1", "offered over HTTP/2"])
+def test_who_listens_to_websockets_hears_them_however_they_are_offered(tmp_path: Path, extended: bool) -> None:
+    report, records = asyncio.run(browse(tmp_path, LISTENING, extended=extended))
+
+    assert report["page"]["socket"] == {"got": [len("a longer text"), [1, 2, 3], 70000, 0], "code": 4001, "clean": True}
+    assert report["sockets"] == [["http/1.1", 4001]]
+    (told,) = [one for one in records if one.method == "WEBSOCKET"]
+    assert told.note is not None and told.note.startswith("4 messages up, 4 down")
+    assert report["page"]["protocols"] == ["h2"], "for all the rest"
