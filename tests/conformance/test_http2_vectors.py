@@ -9,7 +9,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from tests.conformance.http2_vectors import ALLOWED, CONNECTION_ERRORS, PAGE, STREAM_ERRORS, Vector, headers, number
+from tests.conformance.http2_vectors import (
+    AFTER,
+    ALLOWED,
+    ALLOWED_AFTER,
+    CONNECTION_ERRORS,
+    PAGE,
+    STREAM_ERRORS,
+    Vector,
+    headers,
+    number,
+)
 from tests.conformance.stage import Stage, raw_origin, read_to_end, stage
 
 from pointsman.wire.hpack import Decoder
@@ -122,6 +132,38 @@ def test_what_is_allowed_is_taken(proxy: Stage, name: str) -> None:
             assert head is not None, "the answer was cut short"
         peer.sendall(write_frame(FrameType.PING, 0, 0, b"go on  ?"))
         assert frames.until(FrameType.PING, 0, flags=ACK) is not None
+
+
+def answered(proxy: Stage) -> tuple[socket.socket, Frames]:
+    peer, frames = ask(proxy, headers(1, PAGE))
+    assert frames.until(FrameType.DATA, 1, flags=END_STREAM) is not None
+    return peer, frames
+
+
+@pytest.mark.parametrize("vector", AFTER, ids=lambda one: one.name)
+def test_a_stream_that_has_ended_stays_so(proxy: Stage, vector: Vector) -> None:
+    peer, frames = answered(proxy)
+    with peer:
+        peer.sendall(vector.frames)
+        goaway = frames.until(FrameType.GOAWAY, 0)
+        assert goaway is not None, "closed without a word"
+        assert ErrorCode(int.from_bytes(goaway[3][4:8], "big")) in vector.wants
+
+
+@pytest.mark.parametrize("name", ALLOWED_AFTER)
+def test_what_may_still_come_for_a_stream_that_has_ended(proxy: Stage, name: str) -> None:
+    peer, frames = answered(proxy)
+    with peer:
+        peer.sendall(ALLOWED_AFTER[name] + headers(3, PAGE))
+        assert frames.until(FrameType.DATA, 3, flags=END_STREAM) is not None
+
+
+def test_settings_are_acknowledged_and_a_ping_comes_back(proxy: Stage) -> None:
+    peer, frames = ask(proxy, write_settings([(3, 7)]) + write_frame(FrameType.PING, 0, 0, b"12345678"))
+    with peer:
+        acks = [frames.until(FrameType.SETTINGS, 0, flags=ACK) for _ in range(2)]
+        assert acks == [(FrameType.SETTINGS, ACK, 0, b"")] * 2
+        assert frames.until(FrameType.PING, 0, flags=ACK) == (FrameType.PING, ACK, 0, b"12345678")
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", PREFACE + headers(1), b"\0" * 24, b"PRI * X"])

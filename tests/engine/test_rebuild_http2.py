@@ -379,3 +379,25 @@ def test_any_frames_end_in_order(frames: list[tuple[bool, int, int, int, bytes]]
             assert isinstance(commands, list)
     world.rebuild.cut(1.0, "the end")
     assert len(world.rebuild.take()) >= 1
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_extended_connect_is_offered_on_unless_somebody_listens_to_websockets(listens: bool) -> None:
+    hooks = frozenset(("websocket_message",) if listens else ("response",))
+    world = World(hooks=hooks, listener=Listener())
+    world.origin.update_settings({8: 1})
+    world.pump()
+    assert world.app.remote_settings.get(8, 0) == (0 if listens else 1)
+
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:]]
+    world.app.send_headers(1, fields)
+    world.app.send_data(1, b"to the origin")
+    world.pump()
+    if listens:
+        (reset,) = world.of(APP, events.StreamReset)
+        assert reset.error_code == ErrorCode.PROTOCOL_ERROR
+        assert not world.of(ORIGIN, events.RequestReceived)
+    else:
+        (asked,) = world.of(ORIGIN, events.RequestReceived)
+        assert (":protocol", "websocket") in asked.headers
+        assert world.body(ORIGIN, 1) == b"to the origin"

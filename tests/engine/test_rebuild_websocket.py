@@ -8,7 +8,7 @@ import pytest
 
 from pointsman.engine import rebuild_websocket
 from pointsman.engine.messages import HttpFlow, Subject
-from pointsman.engine.rebuild import HELD_LIMIT
+from pointsman.engine.rebuild import HELD_LIMIT, LINGER
 from pointsman.testing.memory import APP, ORIGIN, Rig
 from pointsman.wire.websocket_frames import Opcode
 from pointsman.wire.websocket_messages import Control, Deflate, MessageReader, MessageWriter, Piece
@@ -150,12 +150,82 @@ def test_its_end_is_told_and_recorded() -> None:
     assert told.note is not None and told.note.startswith("1 messages up")
 
 
-def test_what_is_no_websocket_closes_both_ends_with_1002() -> None:
+def close(writer: MessageWriter, code: int) -> bytes:
+    return writer.control(Control(Opcode.CLOSE, code.to_bytes(2, "big"), KEY))
+
+
+def codes(got: list[Piece | Control]) -> list[int]:
+    return [int.from_bytes(one.payload[:2], "big") for one in got if isinstance(one, Control)]
+
+
+FAULTS = {
+    "no frame": (b"\xff" * 20, 1002),
+    "no text": (b"\x81\x82" + bytes(4) + b"\xc3\x28", 1007),
+    "no text, in a message that has no end yet": (b"\x01\x83" + bytes(4) + b"a\xf4\x90", 1007),
+    "no text, in a frame that has no end yet": (b"\x81\x90" + bytes(4) + b"a\xf4\x90", 1007),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_who_breaks_a_rule_hears_what_the_other_has_still_to_say_and_then_why(fault: str) -> None:
+    junk, code = FAULTS[fault]
     chat = Chat()
+    chat.say(b"one")
+    chat.rig.app_sends(junk)
+    asked, told = chat.origin_got()
+    assert isinstance(asked, Piece) and asked.data == b"one"
+    assert codes([told]) == [code]
+    assert chat.app_got() == []
+
+    chat.rig.app_sends(junk + chat.up.piece(Piece(True, b"two", True, False, KEY)))
+    chat.reply(b"echo")
+    chat.rig.origin_sends(close(chat.down, 1000))
+    echo, last = chat.app_got()
+    assert isinstance(echo, Piece) and echo.data == b"echo"
+    assert codes([last]) == [code]
+    assert chat.rig.closed and chat.origin_got() == []
+    assert chat.seen == [(True, b"one"), (False, b"echo")]
+    assert (chat.rig.records[1].error or "").startswith("refused: the WebSocket has ")
+
+
+def test_an_origin_that_breaks_a_rule_is_told_the_same_way() -> None:
+    chat = Chat()
+    chat.rig.origin_sends(b"\xff" * 20)
+    assert codes(chat.app_got()) == [1002] and chat.origin_got() == []
+    chat.rig.app_sends(close(chat.up, 1002))
+    assert codes(chat.origin_got()) == [1002] and chat.rig.closed
+
+
+@pytest.mark.parametrize("how", ["silence", "the end", "a fault of its own", "a close frame before"])
+def test_nobody_waits_for_who_has_nothing_more_to_say(how: str) -> None:
+    chat = Chat()
+    if how == "a close frame before":
+        chat.rig.origin_sends(close(chat.down, 1001))
     chat.rig.app_sends(b"\xff" * 20)
-    for got in (chat.app_got(), chat.origin_got()):
-        assert isinstance(got[-1], Control) and got[-1].payload == (1002).to_bytes(2, "big")
+    if how == "silence":
+        chat.rig.advance(LINGER - 0.1)
+        assert not chat.rig.closed
+        chat.rig.advance(0.1)
+    elif how == "the end":
+        chat.rig.ends(ORIGIN)
+    elif how == "a fault of its own":
+        chat.rig.origin_sends(b"\xff" * 20)
     assert chat.rig.closed
+    assert codes(chat.app_got()) == [1001 if how == "a close frame before" else 1002]
+    assert codes(chat.origin_got()) == [1002]
+
+
+def test_behind_a_close_frame_nothing_counts() -> None:
+    """RFC 6455 5.5.1: nor would it for who gets it."""
+    chat = Chat()
+    chat.rig.app_sends(close(chat.up, 1000) + b"\xff" * 20)
+    chat.say(b"late")
+    assert codes(chat.origin_got()) == [1000] and chat.seen == []
+    chat.rig.origin_sends(close(chat.down, 1000))
+    assert codes(chat.app_got()) == [1000]
+    chat.rig.ends(ORIGIN)
+    chat.rig.ends(APP)
+    assert chat.rig.records[1].error is None
 
 
 def test_a_killed_one_is_reset() -> None:

@@ -17,13 +17,19 @@ from pointsman.wire.websocket_messages import (
     MessageReader,
     MessageWriter,
     Piece,
+    TextError,
     agreed,
 )
 
 KEY = b"\x01\x02\x03\x04"
 DEFLATES = st.sampled_from([None, Deflate(), Deflate(takes_over=False), Deflate(window_bits=9), Deflate(True, 8)])
-MESSAGES = st.lists(st.tuples(st.booleans(), st.booleans(), st.lists(st.binary(max_size=300), min_size=1, max_size=4)),
-                    max_size=6)  # fmt: skip
+PARTS = st.lists(st.binary(max_size=300), min_size=1, max_size=4)
+TEXT_PARTS = st.tuples(st.text(max_size=300), st.integers(1, 300)).map(
+    lambda one: [one[0].encode()[at : at + one[1]] for at in range(0, len(one[0].encode()) or 1, one[1])]
+)
+MESSAGES = st.lists(
+    st.tuples(st.just(False), st.booleans(), PARTS) | st.tuples(st.just(True), st.booleans(), TEXT_PARTS), max_size=6
+)
 Message = tuple[bool, bytes]
 
 
@@ -100,6 +106,39 @@ def test_what_is_not_deflated_is_an_error() -> None:
     reader = MessageReader(masked=False, deflate=Deflate())
     with pytest.raises(FrameError):
         reader.take(bytearray(b"\xc1\x04\xff\xff\xff\xff"))
+
+
+def text_frames(*parts: bytes) -> bytes:
+    heads = [(0x80 if at == len(parts) - 1 else 0) | (0 if at else Opcode.TEXT) for at in range(len(parts))]
+    return b"".join(bytes((head, len(part))) + part for head, part in zip(heads, parts, strict=True))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"\xc3"], [b"a\xc3", b""], [b"\xc3", b"\x28"], [b"\xe2\x82", b"x\xac"], [b"\xed\xa0\x80"], [b"\xc0\xaf"],
+        [b"\xf4\x90\x80\x80"], [b"\xf5"], [b"ok", b"\x80"], [b"\xf8\x88\x80\x80\x80"],
+    ],
+)  # fmt: skip
+def test_a_text_that_is_not_utf_8_is_an_error_of_its_own(parts: list[bytes], cut: int) -> None:
+    with pytest.raises(TextError) as error:
+        read_all(MessageReader(masked=False, deflate=None), text_frames(*parts), cut)
+    assert error.value.code == 1007
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 1000])
+def test_a_character_may_be_cut_anywhere(cut: int) -> None:
+    text = "κόσμε \U0010ffff \ufffe \x00 ".encode()
+    parts = [text[at : at + cut] for at in range(0, len(text), cut)]
+    messages, _ = read_all(MessageReader(masked=False, deflate=None), text_frames(*parts) + text_frames(text), cut)
+    assert messages == [(True, text), (True, text)]
+
+
+def test_no_text_is_found_before_the_rest_of_it_comes() -> None:
+    reader = MessageReader(masked=False, deflate=None)
+    with pytest.raises(TextError):
+        reader.take(bytearray(b"\x01\x7da\xf4\x90"))
 
 
 @pytest.mark.parametrize(

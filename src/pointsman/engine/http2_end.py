@@ -275,22 +275,28 @@ class Http2End:
         if flags & ACK:
             _check_size(not payload, "an acknowledgement that says more")
             return
-        values = dict(read_settings(payload))
-        window = values.get(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
-        _check(values.get(Setting.ENABLE_PUSH, 0) in (0, 1), "ENABLE_PUSH of another value")
-        _check(16384 <= values.get(Setting.MAX_FRAME_SIZE, 16384) < 1 << 24, "MAX_FRAME_SIZE of another value")
-        if window > WINDOW_LIMIT:
-            raise Http2Error(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
-        if Setting.INITIAL_WINDOW_SIZE in values:
-            before = self.peer.get(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
-            if not self.sending.widen_all(window - before):
-                raise Http2Error(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
-        if Setting.HEADER_TABLE_SIZE in values:
-            self.sending.encoder.resize(values[Setting.HEADER_TABLE_SIZE])
-        self.peer.update(values)
-        self.sending.frame_size = min(self.peer.get(Setting.MAX_FRAME_SIZE, 16384), 65536)
+        values = read_settings(payload)
+        for name, value in values:  # in their order, RFC 9113 6.5.3
+            if name in Setting._value2member_map_:
+                self._setting(name, value)
+                self.peer[name] = value
         self.sending.control(write_frame(FrameType.SETTINGS, ACK, 0))
-        events.append(SettingsCame(values))
+        events.append(SettingsCame(dict(values)))
+
+    def _setting(self, name: int, value: int) -> None:
+        if name == Setting.INITIAL_WINDOW_SIZE:
+            more = value - self.peer.get(name, DEFAULT_WINDOW)
+            if value > WINDOW_LIMIT or not self.sending.widen_all(more):
+                raise Http2Error(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
+        elif name == Setting.ENABLE_PUSH:
+            _check(value == 0 or (value == 1 and self._is_server), "ENABLE_PUSH of another value")
+        elif name == Setting.MAX_FRAME_SIZE:
+            _check(16384 <= value < 1 << 24, "MAX_FRAME_SIZE of another value")
+            self.sending.frame_size = min(value, 65536)
+        elif name == Setting.HEADER_TABLE_SIZE:
+            self.sending.encoder.resize(value)
+        elif name == Setting.ENABLE_CONNECT_PROTOCOL:  # RFC 8441 3
+            _check(value in (self.peer.get(name, 0), 1), "ENABLE_CONNECT_PROTOCOL of another value, or taken back")
 
     def _reset(self, number: int, payload: bytes, now: float, events: list[Event]) -> None:
         _check(number != 0, "an RST_STREAM of the connection")

@@ -132,6 +132,12 @@ class Http1Rebuild(Http1Carrier):
             self._tunnel.consulted(number, self._now)
         return self._went_on()
 
+    def _was_late(self) -> list[Command]:
+        if self._tunnel is None:
+            return super()._was_late()
+        self._tunnel.late(self._now)
+        return self._went_on()
+
     def _cut_off(self, why: str) -> list[Command]:
         if self._plain.under_way:
             self._take_over()
@@ -346,7 +352,7 @@ class Http1Rebuild(Http1Carrier):
     def _follow_tunnel(self, tunnel: Tunnel) -> None:
         self._out += tunnel.commands()
         self._done.extend(tunnel.take())
-        self.finished = self.finished or tunnel.finished
+        self.finished, self.deadline = self.finished or tunnel.finished, tunnel.deadline
         if tunnel.failure is not None and self.failure is None:
             self.failure, self.resets = tunnel.failure, tunnel.resets
 

@@ -33,6 +33,7 @@ from pointsman.engine.rebuild_http2_messages import (
     new_trailers,
     response_fields,
 )
+from pointsman.engine.rebuild_websocket import HOOKS as WEBSOCKET_HOOKS
 from pointsman.engine.transaction import Transaction, block_page
 from pointsman.policy.decision import Action
 from pointsman.wire.http2_messages import ErrorCode, Setting
@@ -185,6 +186,8 @@ class Http2Rebuild(Http2Carrier):
         self.seen_request = True
         try:
             request, host, protocol = new_request(event.fields, context, self._now)
+            if protocol is not None and not self._extended_connect:
+                raise MalformedError("an extended CONNECT that nobody has offered")
             length = content_length(request.headers)
             if length and event.ends:
                 raise MalformedError("less body than announced")
@@ -220,8 +223,9 @@ class Http2Rebuild(Http2Carrier):
             self._down.sending.headers(stream.down, response_fields(response), end=False)
             return
         stream.got_head = True
-        method = stream.transaction.flow.request.method
-        if method != "HEAD" and response.status_code != 304:
+        if stream.transaction.flow.request.method == "HEAD" or response.status_code in (204, 304):
+            stream.left[Side.UPSTREAM] = 0  # whatever length it would have
+        else:
             stream.left[Side.UPSTREAM] = content_length(response.headers)
             if event.ends and stream.left[Side.UPSTREAM]:
                 raise MalformedError("less body than announced")
@@ -259,8 +263,10 @@ class Http2Rebuild(Http2Carrier):
         if Setting.MAX_CONCURRENT_STREAMS in values:
             limit = min(values[Setting.MAX_CONCURRENT_STREAMS], STREAMS_LIMIT)
             mirrored.append((int(Setting.MAX_CONCURRENT_STREAMS), limit))
-        if values.get(Setting.ENABLE_CONNECT_PROTOCOL) == 1:
+        if values.get(Setting.ENABLE_CONNECT_PROTOCOL) == 1 and not self._context.hooks() & WEBSOCKET_HOOKS:
+            # Who listens to WebSockets hears those in HTTP/1.1, which is what an app falls back to.
             mirrored.append((int(Setting.ENABLE_CONNECT_PROTOCOL), 1))
+            self._extended_connect = True
         if mirrored:
             self._down.announce(mirrored)
 

@@ -63,6 +63,8 @@ class Http2Carrier(Rebuild):
         self._ended: set[Side] = set()
         self._origin_leaves = False
         """It takes no more streams."""
+        self._extended_connect = False
+        """It takes extended CONNECT (RFC 8441), and the app knows."""
         self._closing = False
 
     # What a transaction wants sent.

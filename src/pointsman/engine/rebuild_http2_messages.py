@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pointsman.engine.messages import Headers, Request, Response
 from pointsman.engine.rebuild import Context
 from pointsman.wire.hpack import Field
-from pointsman.wire.http1_heads import is_name, is_value
+from pointsman.wire.http1_heads import is_host, is_name, is_value
 from pointsman.wire.http_head import host_of_authority
 
 _OF_CONNECTIONS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
@@ -24,12 +24,14 @@ class MalformedError(ValueError):
 
 
 def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tuple[Request, str | None, bytes | None]:
-    """And the host it is for, and its `:protocol`.  Raises MalformedError."""
+    """And the host it is for, if it is a name or an address, and its `:protocol`.  Raises MalformedError."""
     pseudo, rest = _split(fields, _OF_REQUESTS)
     method = pseudo.get(b":method", b"")
     protocol = pseudo.get(b":protocol")
     if not is_name(method):
         raise MalformedError("no method")
+    if method != b"CONNECT" and protocol is not None:
+        raise MalformedError("a protocol without CONNECT")
     if method == b"CONNECT" and protocol is None:
         if b":path" in pseudo or b":scheme" in pseudo or not pseudo.get(b":authority"):
             raise MalformedError("a CONNECT with a path or without an authority")
@@ -42,9 +44,11 @@ def new_request(fields: tuple[Field, ...], context: Context, now: float) -> tupl
     authority = pseudo.get(b":authority")
     if len(hosts) > 1 or (authority is not None and hosts and hosts[0].lower() != authority.lower()):
         raise MalformedError("two hosts")
-    named = _text(authority if authority is not None else hosts[0] if hosts else b"")
-    if not named:  # RFC 9110 4.2: a URL of http or https without a host is none, and an origin takes offence
+    raw_named = authority if authority is not None else hosts[0] if hosts else b""
+    # RFC 9110 4.2: a URL of http or https without a host is none, and an origin takes offence; 9113 8.3.1: nor a user.
+    if not raw_named or not is_host(raw_named):
         raise MalformedError("no host")
+    named = raw_named.decode("ascii")
     request = Request(
         method=method.decode("ascii"),
         scheme=_text(pseudo.get(b":scheme", context.scheme.encode())),

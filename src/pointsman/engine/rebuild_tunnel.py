@@ -25,11 +25,14 @@ class Tunnel(Protocol):
     failure: str | None
     resets: bool
     """A failure ends it with RST."""
+    deadline: float | None
+    """When `late` is to be called."""
 
     def start(self) -> None: ...
     def receive(self, side: Side, data: bytes, now: float) -> None: ...
     def end(self, side: Side, now: float) -> None: ...
     def consulted(self, number: int, now: float) -> None: ...
+    def late(self, now: float) -> None: ...
     def cut(self, now: float, why: str) -> None: ...
     def commands(self) -> list[Command]:
         """Since the last call."""
@@ -39,6 +42,7 @@ class Tunnel(Protocol):
 
 class RawTunnel:
     resets = False
+    deadline: float | None = None
 
     def __init__(self, observer: WebSocketObserver | None = None) -> None:
         self.finished = False
@@ -64,6 +68,8 @@ class RawTunnel:
             self.finished = len(self._ended) == 2
 
     def consulted(self, number: int, now: float) -> None: ...
+
+    def late(self, now: float) -> None: ...
 
     def cut(self, now: float, why: str) -> None:
         if self._observer is not None:

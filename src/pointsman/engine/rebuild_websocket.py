@@ -1,7 +1,9 @@
 """A WebSocket whose messages somebody listens to: read, shown, changed or dropped, and written anew.
 
 Fragments are put together up to a bound; a message beyond it goes on in parts, and nobody is asked about it.  One
-message is asked about at a time, so that listeners see both directions in one order.
+message is asked about at a time, so that listeners see both directions in one order.  Whoever breaks a rule is not
+heard any more; what the other end has still to say goes to it before our close frame does, as if that end had found
+the fault.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.messages import HttpFlow, WebSocketMessage
-from pointsman.engine.rebuild import HELD_LIMIT, Context
+from pointsman.engine.rebuild import HELD_LIMIT, LINGER, Context
 from pointsman.engine.websocket import WebSocketObserver
 from pointsman.wire.websocket_frames import FrameError, Opcode
 from pointsman.wire.websocket_messages import Control, Deflate, MessageReader, MessageWriter, Piece
@@ -19,7 +21,6 @@ HOOKS = frozenset(("websocket_start", "websocket_message", "websocket_end"))
 MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a message that is put together
 REMEMBERED = 100  # messages that stay in `HttpFlow.messages`
 REMEMBERED_BYTES = MESSAGE_LIMIT
-_PROTOCOL_ERROR = (1002).to_bytes(2, "big")
 
 
 class WebSocketRebuild:
@@ -31,6 +32,7 @@ class WebSocketRebuild:
         self.finished = False
         self.failure: str | None = None
         self.resets = False
+        self.deadline: float | None = None
         self._flow = flow
         self._hooks = hooks
         self._context = context
@@ -48,6 +50,12 @@ class WebSocketRebuild:
         self._gathered = {side: bytearray() for side in Side}
         self._in_parts: set[Side] = set()
         """The message of this side is beyond the bound."""
+        self._silenced: set[Side] = set()
+        """These have sent their last: a close frame, or what breaks a rule."""
+        self._closed: set[Side] = set()
+        """Whose close frame has gone on."""
+        self._fault: FrameError | None = None
+        self._broken_by: Side | None = None
         self._asked: tuple[int, Side, Piece] | None = None
         self._paused: set[Side] = set()
         self._ended: set[Side] = set()
@@ -63,8 +71,9 @@ class WebSocketRebuild:
         self._now = now
         if self._observer is not None:
             self._observer.receive(side, data)
-        self._waiting[side] += data
-        self._go_on()
+        if side not in self._silenced:
+            self._waiting[side] += data
+            self._go_on()
 
     def end(self, side: Side, now: float) -> None:
         self._now = now
@@ -84,9 +93,15 @@ class WebSocketRebuild:
             self._write(side, Piece(message.is_text, message.content, True, piece.compressed, piece.key))
         self._go_on()
 
+    def late(self, now: float) -> None:
+        """The other end has not answered the close frame that it got for the one who broke a rule."""
+        self._now = now
+        if self._broken_by is not None:
+            self._give_up(self._broken_by)
+
     def cut(self, now: float, why: str) -> None:
         if self._observer is not None:
-            told = self._observer.finish(now, why)
+            told = self._observer.finish(now, why, refused=self._refusal())
             self._observer = None
             self._done.append(told)
             if told.error is not None:
@@ -106,11 +121,16 @@ class WebSocketRebuild:
         while moved and self.failure is None:
             moved = False
             for side in Side:
-                if self._asked is None and (self._waiting[side] or self._readers[side].has_more):
+                if side in self._silenced or self._asked is not None or self.failure is not None:
+                    continue
+                if self._waiting[side] or self._readers[side].has_more:
                     moved |= self._read(side)
         self._hold_back()
         for side in self._ended - self._told_end:
             if self._asked is None and self.failure is None:
+                if self._broken_by is side.other:
+                    self._give_up(side.other)
+                    return
                 self._told_end.add(side)
                 self._out.append(End(side.other))
         self.finished = len(self._told_end) == 2
@@ -119,17 +139,52 @@ class WebSocketRebuild:
         try:
             found = self._readers[side].take(self._waiting[side])
         except FrameError as error:
-            close = Control(Opcode.CLOSE, _PROTOCOL_ERROR, None)
-            self._out += [Send(one, self._writers[one].control(close)) for one in Side]
-            self.failure = f"refused: the WebSocket has {error}"
+            self._broke(side, error)
             return False
         if found is None:
             return False
-        if isinstance(found, Control):
-            self._out.append(Send(side.other, self._writers[side.other].control(found)))
-        else:
+        if isinstance(found, Piece):
             self._piece(side, found)
+            return True
+        if found.opcode is not Opcode.CLOSE:
+            self._out.append(Send(side.other, self._writers[side.other].control(found)))
+            return True
+        self._silence(side)
+        if self._broken_by is side.other:
+            self._give_up(side.other)
+            return False
+        self._closed.add(side)
+        self._out.append(Send(side.other, self._writers[side.other].control(found)))
         return True
+
+    def _broke(self, side: Side, error: FrameError) -> None:
+        self._silence(side)
+        self._fault = self._fault or error
+        was_broken, self._broken_by = self._broken_by is not None, side
+        self._say_close(side.other)
+        if was_broken or side.other in self._closed or side.other in self._ended:
+            self._give_up(side)
+        else:
+            self.deadline = self._now + LINGER
+
+    def _give_up(self, side: Side) -> None:
+        """On what may still come for this one, which broke a rule."""
+        self._say_close(side)
+        self.failure = self._refusal()
+
+    def _refusal(self) -> str | None:
+        return f"refused: the WebSocket has {self._fault}" if self._fault is not None else None
+
+    def _say_close(self, to: Side) -> None:
+        """Unless it got one."""
+        if to.other not in self._closed and self._fault is not None:
+            self._closed.add(to.other)
+            close = Control(Opcode.CLOSE, self._fault.code.to_bytes(2, "big"), None)
+            self._out.append(Send(to, self._writers[to].control(close)))
+
+    def _silence(self, side: Side) -> None:
+        self._silenced.add(side)
+        self._waiting[side].clear()
 
     def _piece(self, side: Side, piece: Piece) -> None:
         gathered = self._gathered[side]

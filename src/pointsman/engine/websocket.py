@@ -47,8 +47,9 @@ class WebSocketObserver:
         except FrameError as error:
             self._lost = str(error)
 
-    def finish(self, now: float, why: str | None) -> Exchange:
-        """`why`: it was cut off, which is no error once one side has said that it closes."""
+    def finish(self, now: float, why: str | None, *, refused: str | None = None) -> Exchange:
+        """`why`: it was cut off, which is no error once one side has said that it closes.  `refused`: what somebody
+        has sent was not passed on, which is one in any case."""
         up, down = Side.DOWNSTREAM, Side.UPSTREAM
         words = [f"{self._messages[up]} messages up, {self._messages[down]} down"]
         words.append(f"{self._frames[up]} and {self._frames[down]} frames")
@@ -56,8 +57,8 @@ class WebSocketObserver:
             words.append(f"closed by the {'app' if self._closed_by is up else 'origin'} with {self._code}")
         if self._lost is not None:
             words.append(f"not followed to the end: {self._lost}")
-        error = None
-        if self._code is None:
+        error = refused
+        if error is None and self._code is None:
             error = why or "closed without a close frame"
         return Exchange(
             method=METHOD,

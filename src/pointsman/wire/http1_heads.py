@@ -197,6 +197,11 @@ def is_value(value: bytes) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
+def is_host(value: bytes) -> bool:
+    """Of a Host field, with a port or without; a user has no place in it."""
+    return _HOST.fullmatch(value) is not None
+
+
 def _transfer_encoding(facts: Facts, value: bytes, minor: int) -> None:
     if facts.chunked or minor == 0:
         raise HeadError("Transfer-Encoding twice, or in HTTP/1.0")

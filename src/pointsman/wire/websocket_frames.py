@@ -28,6 +28,9 @@ Frame = tuple[Opcode, bool, int, bytes]
 class FrameError(ValueError):
     """No frame that RFC 6455 knows."""
 
+    code = 1002
+    """That a close frame gives as the reason (RFC 6455 7.4.1)."""
+
 
 class FrameReader:
     def __init__(self, *, masked: bool) -> None:

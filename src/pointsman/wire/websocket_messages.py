@@ -7,6 +7,7 @@ bounded size however large a frame is or whatever a few compressed bytes stand f
 from __future__ import annotations
 
 import zlib
+from codecs import utf_8_decode
 from dataclasses import dataclass
 
 from pointsman.wire.websocket_frames import CONTROL_LIMIT, FrameError, Opcode, masked, opcode_of
@@ -14,6 +15,12 @@ from pointsman.wire.websocket_frames import CONTROL_LIMIT, FrameError, Opcode, m
 PIECE = 64 * 1024  # bytes of a payload that come out at once
 _TAIL = b"\x00\x00\xff\xff"
 _RSV1 = 0x40
+
+
+class TextError(FrameError):
+    """A text that is not UTF-8 (RFC 6455 8.1)."""
+
+    code = 1007
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class MessageReader:
         """Bytes of it that were read."""
         self._final = True
         self._key: bytes | None = None
+        self._begun = b""
+        """The first bytes of a character of a text whose others have not come."""
         self._within = False
         """A frame."""
         self._opcode: Opcode | None = None
@@ -154,6 +163,8 @@ class MessageReader:
             data = self._inflate(data, ends=frame_ends and self._final)
         frame_ends = frame_ends and not self.has_more
         is_last = frame_ends and self._final
+        if self._opcode is Opcode.TEXT:
+            self._check_text(data, is_last=is_last)
         piece = Piece(self._opcode is Opcode.TEXT, data, is_last, self._compressed, self._key)
         self._within = not frame_ends
         if is_last:
@@ -161,6 +172,15 @@ class MessageReader:
             if self._compressed and self._deflate is not None and not self._deflate.takes_over:
                 self._inflater = zlib.decompressobj(-15)
         return piece
+
+    def _check_text(self, data: bytes, *, is_last: bool) -> None:
+        """At once and not when the message is whole: nobody should have to wait for the rest of what is none."""
+        data = self._begun + data
+        try:
+            _, read = utf_8_decode(data, "strict", is_last)
+        except UnicodeDecodeError as error:
+            raise TextError("a text that is not UTF-8") from error
+        self._begun = data[read:]
 
     def _inflate(self, data: bytes, *, ends: bool) -> bytes:
         source = self._pending if self.has_more else data + (_TAIL if ends else b"")
