@@ -21,7 +21,7 @@ from pointsman.engine.http2_end import (
     StreamReset,
     WentAway,
 )
-from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.messages import Headers, HttpFlow
 from pointsman.engine.rebuild import NOBODY
 from pointsman.engine.rebuild_http2_carrier import Http2Carrier, Http2Stream
 from pointsman.engine.rebuild_http2_messages import (
@@ -33,7 +33,8 @@ from pointsman.engine.rebuild_http2_messages import (
     new_trailers,
     response_fields,
 )
-from pointsman.engine.transaction import Transaction, block_page
+from pointsman.engine.transaction import Transaction
+from pointsman.engine.transaction_parts import block_page
 from pointsman.policy.decision import Action
 from pointsman.wire.http2_messages import ErrorCode, Setting
 
@@ -212,8 +213,7 @@ class Http2Rebuild(Http2Carrier):
             self._down.sending.headers(stream.down, response_fields(response), end=False)
             return
         stream.got_head = True
-        method = stream.transaction.flow.request.method
-        if method != "HEAD" and response.status_code != 304:
+        if stream.transaction.sent_method != "HEAD" and response.status_code != 304:
             stream.left[Side.UPSTREAM] = content_length(response.headers)
             if event.ends and stream.left[Side.UPSTREAM]:
                 raise MalformedError("less body than announced")
@@ -267,16 +267,8 @@ class Http2Rebuild(Http2Carrier):
         self._finish_if_done(stream)
 
     def _malformed(self, stream: Http2Stream, error: MalformedError) -> None:
-        transaction = stream.transaction
-        if transaction.asked_origin and not stream.begun:
-            why = f"refused: {error}"
-            page = Response(502, "", "HTTP/2.0", Headers([(b"content-type", b"text/plain; charset=utf-8")]))
-            transaction.flow.response = page
-            text = f"502 Bad Gateway: {why}\n".encode()
-            self._down.sending.headers(stream.down, response_fields(page), end=False)
-            self._down.sending.data(stream.down, text)
-            self._down.sending.end(stream.down, None)
-            self._drop(stream, why, ErrorCode.PROTOCOL_ERROR, keep_app=True)
+        if stream.transaction.asked_origin:
+            self.refuse(stream.transaction, f"refused: {error}")
         else:
             self._end_stream(stream, f"refused: {error}", ErrorCode.PROTOCOL_ERROR)
 
