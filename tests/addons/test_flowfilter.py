@@ -99,7 +99,7 @@ def test_other_kinds_of_flow() -> None:
     notice = ConnectionNotice(connection(), "intercept", "default", "example.com")
     assert match("~d example & ~app curl & !~http", notice) and not match("~b x", notice)
     socket = http_flow()
-    socket.messages.append(WebSocketMessage(False, True, b"ping 1", 0.0))
+    socket.messages = [WebSocketMessage(False, True, b"ping 1", 0.0)]
     assert match("~websocket & ~bs ping", socket) and not match("~bq ping", socket)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from tests.engine.http2_world import APP, ORIGIN, Listener, World, events
@@ -45,7 +45,7 @@ def content(value: int, body: bytes) -> Change:
     return change
 
 
-def rig(hooks: frozenset[str], once: bool = False, **changes: Change) -> Rig:
+def rig(hooks: frozenset[str], changes: Mapping[str, Change], *, once: bool = False) -> Rig:
     """`once`: only the first exchange is changed."""
     seen: set[str] = set()
 
@@ -65,7 +65,7 @@ def rig(hooks: frozenset[str], once: bool = False, **changes: Change) -> Rig:
 def test_http1_a_status_without_a_body_takes_the_body_away(
     hooks: frozenset[str], answer: bytes, cut: int, new: int
 ) -> None:
-    one = rig(hooks, once=True, responseheaders=status(new))
+    one = rig(hooks, {"responseheaders": status(new)}, once=True)
     one.app_sends(GET)
     for at in range(0, len(answer), cut):
         one.origin_sends(answer[at : at + cut])
@@ -83,7 +83,7 @@ def test_http1_a_status_without_a_body_takes_the_body_away(
 
 
 def test_http1_an_endless_body_that_nobody_gets_does_not_hold_the_app() -> None:
-    one = rig(HEADS, responseheaders=status(204))
+    one = rig(HEADS, {"responseheaders": status(204)})
     one.app_sends(GET)
     one.origin_sends(CHUNKED_TYPE + b"3\r\nabc\r\n")
     assert one.take(APP) == b"HTTP/1.1 204 Changed\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -91,7 +91,7 @@ def test_http1_an_endless_body_that_nobody_gets_does_not_hold_the_app() -> None:
 
 
 def test_http1_a_long_body_that_nobody_gets_is_not_waited_for() -> None:
-    one = rig(HEADS, responseheaders=status(304))
+    one = rig(HEADS, {"responseheaders": status(304)})
     one.app_sends(GET)
     one.origin_sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nbegin" % (DISCARD_LIMIT + 1000))
     head = one.take(APP)
@@ -102,7 +102,7 @@ def test_http1_a_long_body_that_nobody_gets_is_not_waited_for() -> None:
 @pytest.mark.parametrize("answer", [OK, CHUNKED], ids=["length", "chunked"])
 @pytest.mark.parametrize("hooks", [HEADS, WHOLE], ids=["streamed", "gathered"])
 def test_http1_head_asked_as_get_gets_no_body(hooks: frozenset[str], answer: bytes) -> None:
-    one = rig(hooks, requestheaders=method("GET"))
+    one = rig(hooks, {"requestheaders": method("GET")})
     one.app_sends(HEAD)
     assert one.take(ORIGIN).startswith(b"GET /x ")
     one.origin_sends(answer)
@@ -112,7 +112,7 @@ def test_http1_head_asked_as_get_gets_no_body(hooks: frozenset[str], answer: byt
 
 @pytest.mark.parametrize("hooks", [HEADS, WHOLE], ids=["streamed", "gathered"])
 def test_http1_get_asked_as_head_gets_an_empty_body(hooks: frozenset[str]) -> None:
-    one = rig(hooks, requestheaders=method("HEAD"))
+    one = rig(hooks, {"requestheaders": method("HEAD")})
     one.app_sends(GET)
     one.origin_sends(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")
     assert one.take(APP) == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -126,7 +126,7 @@ def test_http1_get_asked_as_head_gets_an_empty_body(hooks: frozenset[str]) -> No
 @pytest.mark.parametrize("hook", ["responseheaders", "response"])
 def test_http1_a_body_given_to_what_had_none_arrives_whole(answer: bytes, hook: str) -> None:
     change = content(200, b"new") if hook == "response" else status(200)
-    one = rig(WHOLE, **{hook: change})
+    one = rig(WHOLE, {hook: change})
     one.app_sends(GET)
     one.origin_sends(answer)
     got = one.take(APP).lower()
@@ -137,7 +137,7 @@ def test_http1_a_body_given_to_what_had_none_arrives_whole(answer: bytes, hook: 
 @pytest.mark.parametrize("hook", ["responseheaders", "response"])
 @pytest.mark.parametrize("new", [100, 101, 103])
 def test_http1_a_status_that_is_no_final_one_is_refused_and_the_app_told(hook: str, new: int) -> None:
-    one = rig(WHOLE, **{hook: status(new)})
+    one = rig(WHOLE, {hook: status(new)})
     one.app_sends(GET)
     one.origin_sends(OK)
     got = one.take(APP)
@@ -149,7 +149,7 @@ def test_http1_an_answer_of_an_addon_that_is_no_final_one_is_its_fault_not_the_a
     def answer(flow: HttpFlow) -> None:
         flow.response = Response.make(101)
 
-    one = rig(HEADS, requestheaders=answer)
+    one = rig(HEADS, {"requestheaders": answer})
     one.app_sends(GET)
     assert one.take(APP).startswith(b"HTTP/1.1 502 ") and one.take(ORIGIN) == b""
 

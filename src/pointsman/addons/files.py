@@ -17,6 +17,7 @@ from pointsman.addons.context import ctx
 from pointsman.addons.elsewhere import ClientContext
 from pointsman.addons.host import AddonHost, LoadedFile
 from pointsman.addons.import_hook import ShimFinder
+from pointsman.addons.inject import Injector
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits
 from pointsman.addons.options import Loader, OptionsError
@@ -70,6 +71,7 @@ class AddonFiles:
         ctx.renew(self._find)
         self._shim.install()
         ctx.master.commands.add(COMMAND, self._replay.start)
+        Injector().add_to(ctx.master.commands)
         for index, source in enumerate(self._sources):
             self._files[index] = await self._loaded(source)
         self._apply_settings()

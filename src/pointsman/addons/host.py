@@ -15,6 +15,7 @@ from typing import Any
 
 from pointsman.addons import reports
 from pointsman.addons.elsewhere import ClientContext, send_elsewhere
+from pointsman.addons.inject import CARRIERS, INJECT
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits, Listener
 from pointsman.addons.reports import Counters
@@ -23,7 +24,7 @@ from pointsman.addons.snapshot import Snapshot, remember, restore
 from pointsman.addons.stepping import stepping
 from pointsman.addons.transform import GuardedTransform
 from pointsman.addons.watchdog import HookStalled, Watchdog
-from pointsman.engine.messages import HttpFlow, Subject, Transform
+from pointsman.engine.messages import HttpFlow, Subject, TcpMessage, Transform
 
 _log = logging.getLogger(__name__)
 _NO_LOOP = "no running event loop"
@@ -83,7 +84,7 @@ class AddonHost:
                 if not listener.off:
                     found.setdefault(listener.hook, []).append((listener, file))
         self._listeners = {hook: tuple(pairs) for hook, pairs in found.items()}
-        self.wanted = frozenset(found)
+        self.wanted = frozenset(found) if found.keys().isdisjoint(CARRIERS) else frozenset((*found, INJECT))
 
     async def close(self) -> None:
         """Give up what still waits."""
@@ -98,6 +99,8 @@ class AddonHost:
 
     def run(self, hook: str, subject: Subject, done: Callable[[], None]) -> bool:
         """Whether it is over already; if not, `done` is called once, from the event loop."""
+        if hook == INJECT:
+            return _wait_for_injections(subject, done)
         listeners = self._listeners.get(hook, ())
         for index, (listener, _) in enumerate(listeners):
             if listener.inline:
@@ -291,6 +294,15 @@ class AddonHost:
         if not file.said_full:
             file.said_full = True
             reports.full(listener, file.pending)
+
+
+def _wait_for_injections(subject: Subject, done: Callable[[], None]) -> bool:
+    injections = None
+    if isinstance(subject, HttpFlow):
+        injections = subject.websocket.injections if subject.websocket is not None else None
+    elif isinstance(subject, TcpMessage):
+        injections = subject.injections
+    return injections is None or injections.wait(done)
 
 
 def _has_body(flow: HttpFlow) -> bool:

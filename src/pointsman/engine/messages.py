@@ -9,45 +9,22 @@ they know.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pointsman.engine.fields import Field, Headers
 from pointsman.engine.flow_facts import ClientFacts, ContextFacts, HelloFacts, ServerFacts, client_of, server_of
 from pointsman.engine.flow_record import Flow
+from pointsman.engine.injection import Injections
 from pointsman.engine.message_body import Transform
 from pointsman.engine.request import Request
 from pointsman.engine.response import Response
+from pointsman.engine.websocket_flow import WebSocketData, WebSocketMessage
 
 __all__ = [
     "ConnectionNotice", "Field", "Headers", "HttpFlow", "Request", "Response", "Subject", "TcpMessage", "Transform",
-    "WebSocketMessage",
+    "WebSocketData", "WebSocketMessage",
 ]  # fmt: skip
-
-
-@dataclass(slots=True)
-class WebSocketMessage:
-    from_client: bool
-    is_text: bool
-    content: bytes
-    """After permessage-deflate, all fragments together."""
-    timestamp: float
-    dropped: bool = False
-
-    @property
-    def text(self) -> str:
-        """Raises AttributeError for a binary message, as addons expect."""
-        if not self.is_text:
-            raise AttributeError("a binary message has no text")
-        return self.content.decode("utf-8", "surrogateescape")
-
-    @text.setter
-    def text(self, value: str) -> None:
-        self.content = value.encode("utf-8", "surrogateescape")
-
-    def drop(self) -> None:
-        """Do not pass it on."""
-        self.dropped = True
 
 
 class _Killable:
@@ -86,8 +63,8 @@ class HttpFlow(_Killable):
     error: str | None = None
     killed: bool = False
     """Set anywhere: reset it."""
-    messages: list[WebSocketMessage] = field(default_factory=list)
-    """Of a WebSocket; the last one is what `websocket_message` is about.  Bounded by the engine."""
+    websocket: WebSocketData | None = None
+    """Once it is one that somebody listens to."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Whoever is consulted keeps its own things here."""
     comment: str = ""
@@ -133,16 +110,24 @@ class HttpFlow(_Killable):
         return f"HttpFlow({self.id}, {self.app}, {self.request!r}, {self.response!r})"
 
     @property
-    def websocket(self) -> HttpFlow | None:
-        """Itself, which has `messages`, once it is a WebSocket."""
-        upgraded = self.response is not None and self.response.headers.get("upgrade", "").lower() == "websocket"
-        return self if self.messages or upgraded else None
+    def messages(self) -> list[WebSocketMessage]:
+        """Of a WebSocket."""
+        return self.websocket.messages if self.websocket is not None else []
+
+    @messages.setter
+    def messages(self, messages: list[WebSocketMessage]) -> None:
+        if self.websocket is None:
+            self.websocket = WebSocketData()
+        self.websocket.messages = messages
 
     def copy(self) -> HttpFlow:
         """An independent one; the connection that it is of stays the same."""
+        socket = self.websocket
+        if socket is not None:  # a copy has no connection that could carry anything
+            socket = replace(socket, messages=deepcopy(socket.messages), injections=None)
         return HttpFlow(
             self.number, self.flow, self.decision, self.rule, self.request.copy(), deepcopy(self.response),
-            self.error, self.killed, deepcopy(self.messages), dict(self.extra), self.comment, self.marked,
+            self.error, self.killed, socket, dict(self.extra), self.comment, self.marked,
         )  # fmt: skip
 
 
@@ -158,6 +143,13 @@ class TcpMessage(_Killable):
     killed: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     """The same for all pieces of one connection."""
+    injections: Injections | None = None
+    """As `extra`.  None: nobody would carry what is injected."""
+    injected: bool = False
+    """It was made up by an addon."""
+    timestamp: float = 0.0
+    """Seconds since 1970, UTC."""
+    live = True
 
     @property
     def id(self) -> str:
