@@ -8,17 +8,21 @@ Everything has a bound: time, head, body.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 
 import httptools
 
 from pointsman.engine.fields import Headers
+from pointsman.engine.flow_facts import ServerFacts
 from pointsman.engine.messages import HttpFlow, Response
 
 TIMEOUT = 60.0  # seconds, for all of it
+LOOK_UP_TIMEOUT = 5.0  # seconds
 BODY_LIMIT = 16 * 1024 * 1024  # bytes
 HEAD_LIMIT = 256 * 1024  # bytes of header fields
 CHUNK = 1 << 16  # bytes
@@ -27,6 +31,29 @@ _HOP_BY_HOP = {
     b"expect", b"http2-settings",
 }  # fmt: skip
 ClientContext = Callable[[], ssl.SSLContext]
+
+
+def needs_look_up(server: ServerFacts) -> bool:
+    """An addon has named the host that is to be dialled."""
+    if server.address is None:
+        return False
+    try:
+        ip_address(server.address[0])
+    except ValueError:
+        return True
+    return False
+
+
+async def look_up(server: ServerFacts) -> None:
+    """Put an address in the place of the name, or an error."""
+    assert server.address is not None, "it has a name"
+    host, port = server.address
+    try:
+        async with asyncio.timeout(LOOK_UP_TIMEOUT):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        server.address = (str(found[0][4][0]), port)
+    except (OSError, TimeoutError, UnicodeError) as error:
+        server.error = f"an addon wants it dialled to {host}: {str(error) or 'no answer'}"
 
 
 class UnreachableError(Exception):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.addons import reports
-from pointsman.addons.elsewhere import ClientContext, send_elsewhere
+from pointsman.addons.elsewhere import ClientContext, look_up, needs_look_up, send_elsewhere
 from pointsman.addons.inject import CARRIERS, INJECT
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits, Listener
@@ -24,11 +24,11 @@ from pointsman.addons.snapshot import Snapshot, remember, restore
 from pointsman.addons.stepping import stepping
 from pointsman.addons.transform import GuardedTransform
 from pointsman.addons.watchdog import HookStalled, Watchdog
-from pointsman.engine.messages import HttpFlow, Subject, TcpMessage, Transform
+from pointsman.engine.messages import ConnectionNotice, HttpFlow, Subject, TcpMessage, Transform
 
 _log = logging.getLogger(__name__)
 _NO_LOOP = "no running event loop"
-_SETTLED = ("responseheaders", "requestheaders", "request")
+_SETTLED = ("responseheaders", "requestheaders", "request", "server_connect")
 
 
 @dataclass(eq=False, slots=True)
@@ -108,7 +108,7 @@ class AddonHost:
             else:
                 self._start(self._run_rest(hook, listeners[index:], subject), done)
                 return False
-        if hook in _SETTLED and self._goes_elsewhere(hook, subject):
+        if hook in _SETTLED and self._needs_more(hook, subject):
             self._start(self._run_rest(hook, (), subject), done)
             return False
         return True
@@ -127,11 +127,17 @@ class AddonHost:
                 self._call_inline(listener, subject)
             else:
                 await self._call_slowly(listener, file, subject)
-        if hook in _SETTLED and self._goes_elsewhere(hook, subject) and isinstance(subject, HttpFlow):
-            await send_elsewhere(subject, self.client_context)
+        if hook in _SETTLED and self._needs_more(hook, subject):
+            if isinstance(subject, HttpFlow):
+                await send_elsewhere(subject, self.client_context)
+            elif isinstance(subject, ConnectionNotice):
+                await look_up(subject.server)
 
-    def _goes_elsewhere(self, hook: str, subject: Subject) -> bool:
-        """After the last listener of a hook after which more than the flow's own values counts."""
+    def _needs_more(self, hook: str, subject: Subject) -> bool:
+        """After the last listener of a hook after which more than the flow's own values counts: whether there is
+        something to wait for."""
+        if hook == "server_connect" and isinstance(subject, ConnectionNotice):
+            return not subject.killed and subject.server.error is None and needs_look_up(subject.server)
         if not isinstance(subject, HttpFlow):
             return False
         request = subject.request

@@ -20,7 +20,9 @@ SIZE_LIMIT = 4 * 1024 * 1024  # bytes
 BUILTIN = "builtin:"
 FLOW_HOOKS = frozenset(
     (
-        "client_connected", "client_disconnected", "server_connected", "tls_clienthello",
+        "client_connected", "client_disconnected",
+        "server_connect", "server_connected", "server_disconnected", "server_connect_error",
+        "tls_clienthello", "tls_established_client", "tls_established_server", "tls_failed_client", "tls_failed_server",
         "requestheaders", "request", "responseheaders", "response", "error",
         "websocket_start", "websocket_message", "websocket_end",
         "tcp_start", "tcp_message", "tcp_end", "tcp_error",

@@ -23,7 +23,8 @@ def remember(subject: Subject) -> Snapshot:
             (messages[-1], _message(messages[-1])) if messages else None,
         )
     if isinstance(subject, ConnectionNotice):
-        return (subject.ignore,)
+        server = subject.server
+        return (subject.ignore, subject.killed, server.address, server.error)
     return (subject.content, subject.killed)
 
 
@@ -39,7 +40,7 @@ def restore(subject: Subject, before: Snapshot) -> None:
             if subject.messages and subject.messages[-1] is asked_about:  # else others have come since
                 subject.messages[-1] = WebSocketMessage(*fields)
     elif isinstance(subject, ConnectionNotice):
-        (subject.ignore,) = before
+        subject.ignore, subject.killed, subject.server.address, subject.server.error = before
     else:
         subject.content, subject.killed = before
 

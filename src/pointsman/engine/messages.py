@@ -10,10 +10,17 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from pointsman.engine.fields import Field, Headers
-from pointsman.engine.flow_facts import ClientFacts, ContextFacts, HelloFacts, ServerFacts, client_of, server_of
+from pointsman.engine.flow_facts import (
+    ClientFacts,
+    ConnectionFacts,
+    ContextFacts,
+    HelloFacts,
+    ServerFacts,
+    facts_of,
+)
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.injection import Injections
 from pointsman.engine.message_body import Transform
@@ -69,6 +76,10 @@ class HttpFlow(_Killable):
     """Whoever is consulted keeps its own things here."""
     comment: str = ""
     marked: str = ""
+    facts: ContextFacts | None = None
+    """The same for all flows of a connection.  None: they are made up from what is known of it."""
+    own_server: ServerFacts | None = None
+    """Set by an addon: not the origin that the app dialled."""
 
     type = "http"
     live = True
@@ -97,14 +108,28 @@ class HttpFlow(_Killable):
         return self.request.timestamp_start
 
     @property
+    def context(self) -> ContextFacts:
+        """Both connections."""
+        if self.facts is None:
+            request = self.request
+            self.facts = facts_of(self.flow, tls=request.scheme == "https", sni=request.pretty_host)
+            if request.scheme == "https":  # or there would be no request
+                for conn in (self.facts.client, self.facts.server):
+                    conn.timestamp_tls_setup = request.timestamp_start
+        return self.facts
+
+    @property
     def client_conn(self) -> ClientFacts:
-        tls = self.request.scheme == "https"
-        return client_of(self.flow, tls=tls, sni=self.request.pretty_host)
+        return self.context.client
 
     @property
     def server_conn(self) -> ServerFacts:
-        tls = self.request.scheme == "https"
-        return server_of(self.flow, tls=tls, sni=self.request.pretty_host)
+        return self.own_server or self.context.server
+
+    @server_conn.setter
+    def server_conn(self, server: ServerFacts) -> None:
+        """A connection of its own for this flow, made when its request is sent."""
+        self.own_server = server
 
     def __repr__(self) -> str:
         return f"HttpFlow({self.id}, {self.app}, {self.request!r}, {self.response!r})"
@@ -128,6 +153,7 @@ class HttpFlow(_Killable):
         return HttpFlow(
             self.number, self.flow, self.decision, self.rule, self.request.copy(), deepcopy(self.response),
             self.error, self.killed, socket, dict(self.extra), self.comment, self.marked,
+            self.facts, self.own_server,
         )  # fmt: skip
 
 
@@ -149,7 +175,8 @@ class TcpMessage(_Killable):
     """It was made up by an addon."""
     timestamp: float = 0.0
     """Seconds since 1970, UTC."""
-    live = True
+    facts: ContextFacts | None = None
+    live: ClassVar[bool] = True
 
     @property
     def id(self) -> str:
@@ -165,17 +192,24 @@ class TcpMessage(_Killable):
         return [self]
 
     @property
+    def context(self) -> ContextFacts:
+        """As of an HttpFlow."""
+        if self.facts is None:
+            self.facts = facts_of(self.flow, tls=False, sni=None)
+        return self.facts
+
+    @property
     def client_conn(self) -> ClientFacts:
-        return client_of(self.flow, tls=False, sni=None)
+        return self.context.client
 
     @property
     def server_conn(self) -> ServerFacts:
-        return server_of(self.flow, tls=False, sni=None)
+        return self.context.server
 
 
 @dataclass(slots=True, eq=False)
 class ConnectionNotice:
-    """`client_connected`, `client_disconnected`, `tls_clienthello`, `server_connected`."""
+    """What hooks about a connection as such are given.  Other attributes are those of `conn`."""
 
     flow: Flow
     decision: str | None
@@ -185,11 +219,28 @@ class ConnectionNotice:
     error: str | None = None
     ignore: bool = False
     """Set in `tls_clienthello`: relay this connection, do not decrypt it."""
+    killed: bool = False
+    """Set in `server_connect`: do not dial, reset the app."""
     extra: dict[str, Any] = field(default_factory=dict)
+    facts: ContextFacts | None = None
+    about_server: bool = False
+    ssl_conn: ClassVar[None] = None
+    is_dtls: ClassVar[bool] = False
+
+    def about(self, conn: ConnectionFacts) -> ConnectionNotice:
+        """The same for a hook that is about this one of the two."""
+        return replace(self, about_server=conn is self.context.server)
+
+    def kill(self) -> None:
+        self.killed = True
 
     @property
     def id(self) -> str:
         return f"c{self.flow.id}"
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.extra
 
     @property
     def ignore_connection(self) -> bool:
@@ -204,23 +255,31 @@ class ConnectionNotice:
         return HelloFacts(self.host, [name.encode() for name in self.alpn])
 
     @property
+    def context(self) -> ContextFacts:
+        if self.facts is None:
+            self.facts = facts_of(self.flow, tls=self.host is not None, sni=self.host)
+        return self.facts
+
+    @property
     def client(self) -> ClientFacts:
-        return client_of(self.flow, tls=self.host is not None, sni=self.host)
+        return self.context.client
 
     @property
     def server(self) -> ServerFacts:
-        return server_of(self.flow, tls=self.host is not None, sni=self.host)
+        return self.context.server
 
     @property
-    def context(self) -> ContextFacts:
-        return ContextFacts(self.client, self.server)
+    def conn(self) -> ConnectionFacts:
+        """The side that it is about."""
+        return self.server if self.about_server else self.client
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.conn, name)
 
     @property
-    def peername(self) -> None:
-        return None
-
-    @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> tuple[str, int] | None:
         return self.server.address
 
 

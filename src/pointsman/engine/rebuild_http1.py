@@ -215,6 +215,7 @@ class Http1Rebuild(Http1Carrier):
         request, host = new_request(head, context, self._now)
         decision = context.requests.decide(request.method, request.path, host)
         flow = HttpFlow(next(context.numbers), context.flow, decision.action.value, decision.rule_name, request)
+        flow.facts = context.facts
         hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY
         transaction = Transaction(flow, self, hooks, self._clock)
         transaction.started, transaction.bytes_up, transaction.host = self._now, size, host

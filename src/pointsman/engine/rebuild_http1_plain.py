@@ -249,6 +249,7 @@ class PlainExchange:
             Headers.of_block(self._fields), None, None, context.wall(self._started),
         )  # fmt: skip
         self._flow = flow = HttpFlow(next(context.numbers), context.flow, self._action, self._rule, request)
+        flow.facts = context.facts
         return flow
 
     def _with_empty_body(self, flow: HttpFlow, now: float | None = None) -> HttpFlow:

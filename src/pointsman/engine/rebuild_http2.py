@@ -190,6 +190,7 @@ class Http2Rebuild(Http2Carrier):
             return
         decision = context.requests.decide(request.method, request.path, host)
         flow = HttpFlow(next(context.numbers), context.flow, decision.action.value, decision.rule_name, request)
+        flow.facts = context.facts
         if protocol is not None:
             flow.extra[PROTOCOL] = protocol.decode("latin-1")
         hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY

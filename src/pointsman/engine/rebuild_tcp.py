@@ -110,7 +110,8 @@ class TcpRebuild(Rebuild):
         decision = self._context.decision
         return TcpMessage(
             self._context.flow, decision.action.value, decision.rule_name, side is Side.DOWNSTREAM, data,
-            extra=self._extra, injections=self._injections, injected=injected, timestamp=self._context.wall(self._now),
+            extra=self._extra, injections=self._injections, injected=injected,
+            timestamp=self._context.wall(self._now), facts=self._context.facts,
         )  # fmt: skip
 
     def _ask(self, side: Side, message: TcpMessage) -> Command:
