@@ -22,6 +22,7 @@ from pointsman.engine.flow_facts import (
     facts_of,
 )
 from pointsman.engine.flow_record import Flow
+from pointsman.engine.flow_state import http_state, tcp_state
 from pointsman.engine.injection import Injections
 from pointsman.engine.message_body import Transform
 from pointsman.engine.request import Request
@@ -29,9 +30,27 @@ from pointsman.engine.response import Response
 from pointsman.engine.websocket_flow import WebSocketData, WebSocketMessage
 
 __all__ = [
-    "ConnectionNotice", "Field", "Headers", "HttpFlow", "Request", "Response", "Subject", "TcpMessage", "Transform",
-    "WebSocketData", "WebSocketMessage",
+    "ConnectionNotice", "Field", "FlowError", "Headers", "HttpFlow", "Request", "Response", "Subject", "TcpMessage",
+    "Transform", "WebSocketData", "WebSocketMessage",
 ]  # fmt: skip
+
+
+class FlowError(str):
+    """Why a flow ended without an answer: a text that knows when."""
+
+    KILLED_MESSAGE = "Connection killed."
+    timestamp: float = 0.0
+    """Seconds since 1970, UTC."""
+
+    @classmethod
+    def at(cls, text: str, timestamp: float) -> FlowError:
+        error = cls(text)
+        error.timestamp = timestamp
+        return error
+
+    @property
+    def msg(self) -> str:
+        return str(self)
 
 
 class _Killable:
@@ -67,7 +86,7 @@ class HttpFlow(_Killable):
     request: Request
     response: Response | None = None
     """Set in `requestheaders` or `request`: the answer is this, and the origin is not asked."""
-    error: str | None = None
+    error: FlowError | None = None
     killed: bool = False
     """Set anywhere: reset it."""
     websocket: WebSocketData | None = None
@@ -131,6 +150,10 @@ class HttpFlow(_Killable):
         """A connection of its own for this flow, made when its request is sent."""
         self.own_server = server
 
+    def get_state(self) -> dict[str, Any]:
+        """Plain values, for whoever writes it down."""
+        return http_state(self)
+
     def __repr__(self) -> str:
         return f"HttpFlow({self.id}, {self.app}, {self.request!r}, {self.response!r})"
 
@@ -185,6 +208,10 @@ class TcpMessage(_Killable):
     @property
     def type(self) -> str:
         return "tcp"
+
+    def get_state(self) -> dict[str, Any]:
+        """As of an HttpFlow."""
+        return tcp_state(self)
 
     @property
     def messages(self) -> list[TcpMessage]:

@@ -11,7 +11,7 @@ from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.injection import INJECT, Injections
-from pointsman.engine.messages import HttpFlow, WebSocketData, WebSocketMessage
+from pointsman.engine.messages import FlowError, HttpFlow, WebSocketData, WebSocketMessage
 from pointsman.engine.rebuild import HELD_LIMIT, Context
 from pointsman.engine.websocket import WebSocketObserver
 from pointsman.wire.websocket_frames import FrameError, Opcode
@@ -105,7 +105,7 @@ class WebSocketRebuild:
             self._observer = None
             self._done.append(told)
             if told.error is not None:
-                self._flow.error = told.error
+                self._flow.error = FlowError.at(told.error, self._context.wall(now))
             self._data.timestamp_end = self._context.wall(now)
             if self._injections is not None:
                 self._injections.close()

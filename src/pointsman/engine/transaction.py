@@ -23,7 +23,7 @@ from pointsman.engine.framing import (
     restore_length,
     set_length,
 )
-from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.messages import FlowError, Headers, HttpFlow, Response
 from pointsman.engine.transaction_parts import BodyWay, Carrier, Gathered
 
 GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
@@ -192,7 +192,7 @@ class Transaction:
         for body in (self._request, self._response):
             self._taken(body)
         if error is not None:
-            self.flow.error = error
+            self.flow.error = FlowError.at(error, self._clock())
             if "error" in self.hooks:
                 self._carrier.ask("error", self)  # nobody waits for the answer
 
