@@ -255,7 +255,7 @@ def _unsettable(seen: str, do: str) -> PointsmanError:
 def _unusable(source: str, error: Exception) -> PointsmanError:
     if isinstance(error, (OptionsError, TimeoutError)):
         return unusable(source, str(error))
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename in (None, source, str(path_of(source))):
         return unusable(source, error.strerror.lower())
     if type(error) is ValueError and error.__traceback__ is not None and path_of(source) is None:
         return unusable(source, str(error))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.addons import reports
-from pointsman.addons.elsewhere import ClientContext, look_up, needs_look_up, send_elsewhere
+from pointsman.addons.elsewhere import ClientContext, look_up, needs_look_up, send_elsewhere, wants_another_way
 from pointsman.addons.inject import CARRIERS, INJECT
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits, Listener
@@ -150,7 +150,7 @@ class AddonHost:
         hosts = request.headers.get_all("host")
         if hosts and hosts[0] != request.authority:  # addons write the header; the engine goes by the authority
             request.authority = hosts[0]
-        if request.server is None:
+        if request.server is None and not wants_another_way(subject):
             return False
         if subject.response is not None or subject.killed:
             return False

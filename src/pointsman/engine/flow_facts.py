@@ -21,6 +21,9 @@ class ServerSpec(NamedTuple):
     """http, https or socks5."""
     address: tuple[str, int]
 
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.address[0]}:{self.address[1]}"
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ConnectionFacts:
@@ -76,7 +79,9 @@ class ServerFacts(ConnectionFacts):
     """The original destination: what the app dialled."""
     timestamp_tcp_setup: float | None = field(default=None, kw_only=True)
     via: ServerSpec | None = field(default=None, kw_only=True)
-    """The proxy that it goes through."""
+    """The proxy that it goes through; an addon may want another one, or none, for a request."""
+    dialled_via: ServerSpec | None = field(default=None, kw_only=True)
+    """As the engine has left it."""
     source_address: None = None
 
     @property

@@ -98,14 +98,16 @@ class Notices:
 
     def dialled(self, upstream: Upstream | None, now: float) -> None:
         if self.facts is not None:
-            self.facts.server.timestamp_start, self.facts.server.via = self._wall(now), spec_of(upstream)
+            server = self.facts.server
+            server.timestamp_start, server.via = self._wall(now), spec_of(upstream)
+            server.dialled_via = server.via
 
     def reached(self, began: float, upstream: Upstream | None, now: float) -> None:
         """It has been connected since `now`; listeners hear of it with `connected`."""
         if self.facts is not None:
             server = self.facts.server
             server.timestamp_start, server.timestamp_tcp_setup = self._wall(began), self._wall(now)
-            server.via = spec_of(upstream)
+            server.via = server.dialled_via = spec_of(upstream)
 
     def connected(self) -> list[Command]:
         self._was_connected = True

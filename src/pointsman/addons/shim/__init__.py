@@ -10,7 +10,8 @@ from types import ModuleType
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`import mitmproxy` and then `mitmproxy.http`.  Raises ModuleNotFoundError for what has no counterpart."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return import_module(f"{__name__}.{name}")
+    """`import mitmproxy` and then `mitmproxy.http`.  Raises AttributeError for what has no counterpart."""
+    try:
+        return import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(str(error)) from error
