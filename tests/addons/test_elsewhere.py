@@ -217,7 +217,7 @@ def test_a_request_goes_through_the_proxy_that_an_addon_names(kind: str, proxy_t
             assert wants_another_way(flow)
             await send_elsewhere(flow, authority.client_context)
             assert proxy.asked == [("example.com", 443)]
-        assert flow.response is not None and flow.response.content == b"there", flow.response.content
+        assert flow.response is not None and flow.response.content == b"there"
         assert asked[0].startswith(b"GET /path?a=1 HTTP/1.1\r\nHost: example.com\r\n")
 
     run(scenario())

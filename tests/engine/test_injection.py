@@ -42,8 +42,8 @@ class Talk:
                 continue
             if consult.hook.endswith("_message"):
                 subject = consult.subject
-                message = subject.messages[-1] if isinstance(subject, HttpFlow) else subject
-                assert not isinstance(message, HttpFlow) and hasattr(message, "injected")
+                assert isinstance(subject, HttpFlow | TcpMessage)
+                message = subject.messages[-1]
                 self.seen.append((message.from_client, message.content, message.injected))
                 if self._change is not None:
                     self._change(subject)
