@@ -21,7 +21,7 @@ def after(name: str, flow: HttpFlow, *hooks: str, **options: str | list[str]) ->
         async with world(f"builtin:{name}", options=given) as here:
             for hook in hooks:
                 assert hook in here.host.wanted
-                here.host._goes_elsewhere = lambda hook, subject: False  # type: ignore[method-assign]  # no server here
+                here.host._needs_more = lambda hook, subject: False  # type: ignore[method-assign]  # no server here
                 await here.ask(hook, flow)
             assert here.host.counters.calls_failed == 0
 

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from pointsman.addons import elsewhere
-from pointsman.addons.elsewhere import send_elsewhere
+from pointsman.addons.elsewhere import send_elsewhere, wants_another_way
+from pointsman.engine.flow_facts import ServerFacts, ServerSpec
 from pointsman.engine.messages import HttpFlow
 from pointsman.testing import authority
+from pointsman.testing.upstream_proxy import upstream_proxy
 
 from .world import http_flow, run, world, written
 
+Change = Callable[[HttpFlow], object]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -185,5 +188,101 @@ def test_a_flow_is_asked_again_and_its_answer_reaches_the_hooks(tmp_path: Path) 
                     await asyncio.sleep(0.01)
                 assert here.files.module(0).answers == [("request", b"x")]
         assert asked[0].startswith(b"GET /changed HTTP/1.1\r\n")
+
+    run(scenario())
+
+
+def through(port: int, scheme: str = "http") -> Change:
+    """As a script that chooses a proxy for a request."""
+
+    def change(flow: HttpFlow) -> None:
+        flow.server_conn = ServerFacts(flow.server_conn.address)
+        flow.server_conn.via = ServerSpec(scheme, ("127.0.0.1", port))
+
+    return change
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["", "TLS with the proxy"])
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_a_request_goes_through_the_proxy_that_an_addon_names(kind: str, proxy_tls: bool) -> None:
+    async def scenario() -> None:
+        context = authority.server_context("127.0.0.1") if proxy_tls else None
+        asked: list[bytes] = []
+        handler = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere", asked)
+        origin = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=authority.server_context("example.com"))
+        names = {"example.com": origin.sockets[0].getsockname()[1]}
+        async with origin, upstream_proxy(kind, tls=context, names=names) as proxy:
+            flow = http_flow()
+            through(proxy.port, proxy.url().partition(":")[0])(flow)
+            assert wants_another_way(flow)
+            await send_elsewhere(flow, authority.client_context)
+            assert proxy.asked == [("example.com", 443)]
+        assert flow.response is not None and flow.response.content == b"there"
+        assert asked[0].startswith(b"GET /path?a=1 HTTP/1.1\r\nHost: example.com\r\n")
+
+    run(scenario())
+
+
+def test_a_request_in_clear_is_given_to_the_proxy_whole() -> None:
+    async def scenario() -> None:
+        asked: list[bytes] = []
+        async with server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", asked)) as port:
+            flow = http_flow("http://example.com/path")
+            through(port)(flow)
+            await send_elsewhere(flow, authority.client_context)
+        assert flow.response is not None and flow.response.content == b"x"
+        assert asked[0].startswith(b"GET http://example.com/path HTTP/1.1\r\nHost: example.com\r\n")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("says", "scheme", "why"),
+    [
+        (b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", "http", b"403"),
+        (b"HTTP/1.1 200 OK\r\n\r\nand more", "http", b"said more"),
+        (b"HTTP/1.1 2", "http", b"closed the connection"),
+        (b"", "quic", b"a proxy that speaks 'quic'"),
+    ],
+)
+def test_a_proxy_that_does_not_do_it_is_a_502_that_says_so(says: bytes, scheme: str, why: bytes) -> None:
+    async def scenario() -> None:
+        async with upstream_proxy("http", says=says) as proxy:
+            flow = http_flow()
+            through(proxy.port, scheme)(flow)
+            await send_elsewhere(flow, authority.client_context)
+        assert flow.response is not None and flow.response.status_code == 502
+        assert why in (flow.response.content or b"")
+
+    run(scenario())
+
+
+def test_a_hook_chooses_the_proxy_and_one_that_leaves_it_alone_does_not(tmp_path: Path) -> None:
+    script = written(
+        tmp_path / "a.py",
+        "from mitmproxy.connection import Server\nfrom mitmproxy.net.server_spec import ServerSpec, parse\n"
+        "where = None\n"
+        "def request(flow):\n"
+        "    if where is None or flow.server_conn.via == ServerSpec('http', ('127.0.0.1', where)):\n        return\n"
+        "    flow.server_conn.via = parse(f'127.0.0.1:{where}', 'http')\n",
+    )
+
+    async def scenario() -> None:
+        asked: list[bytes] = []
+        async with (
+            server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", asked)) as port,
+            world(script) as here,
+        ):
+            flow = http_flow("http://example.com/path")
+            await here.ask("request", flow)
+            assert flow.response is None
+            here.files.module(0).where = port
+            flow = http_flow("http://example.com/path")
+            await here.ask("request", flow)
+            assert flow.response is not None and flow.response.content == b"x"
+            flow = http_flow("http://example.com/path")
+            flow.server_conn.via = flow.server_conn.dialled_via = ServerSpec("http", ("127.0.0.1", port))
+            await here.ask("request", flow)
+            assert flow.response is None, "it goes that way already"
 
     run(scenario())

@@ -130,7 +130,15 @@ def test_a_change_is_loaded_once_it_is_left_alone(tmp_path: Path) -> None:
             "from pointsman.addons.api import OptionsError\ndef configure(updated): raise OptionsError('not that')\n",
             "not that",
         ),
-        ("from mitmproxy import contentviews\n", "a.py:1: "),
+        (
+            "from mitmproxy import io\n",
+            "a.py:1: ModuleNotFoundError: mitmproxy.io has no counterpart in Pointsman: flows",
+        ),
+        ("from mitmproxy.exceptions import Nope\n", "a.py:1: mitmproxy.exceptions.Nope has no counterpart"),
+        (
+            "from mitmproxy import ctx\ndef request(flow):\n    ctx.master.view.add(flow)\n",
+            "a.py:3: ctx.master.view has no",
+        ),
         ("raise SystemExit(1)\n", "SystemExit"),
         ("import threading\nthreading.Event().wait()\n", "not done after 0.3 s"),
         ("while True: pass\n", "not done after 0.3 s"),

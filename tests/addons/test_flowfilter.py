@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.addons.flowfilter import match, parse
-from pointsman.engine.messages import ConnectionNotice, HttpFlow, TcpMessage, WebSocketMessage
+from pointsman.engine.messages import ConnectionNotice, FlowError, HttpFlow, TcpMessage, WebSocketMessage
 
 from .world import connection, http_flow
 
@@ -88,7 +88,7 @@ def test_a_response_is_not_asked_before_it_is_there() -> None:
     assert (
         match("~q", before) and not match("~s", before) and not match("~c 200", before) and not match("~bs x", before)
     )
-    before.error = "gone"
+    before.error = FlowError("gone")
     assert match("~e", before)
 
 
@@ -99,7 +99,7 @@ def test_other_kinds_of_flow() -> None:
     notice = ConnectionNotice(connection(), "intercept", "default", "example.com")
     assert match("~d example & ~app curl & !~http", notice) and not match("~b x", notice)
     socket = http_flow()
-    socket.messages.append(WebSocketMessage(False, True, b"ping 1", 0.0))
+    socket.messages = [WebSocketMessage(False, True, b"ping 1", 0.0)]
     assert match("~websocket & ~bs ping", socket) and not match("~bq ping", socket)
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.addons.listener import Limits, Listener
+from pointsman.addons.listener import Limits, Listener, concurrent
+from pointsman.engine.messages import HttpFlow
 
 from .world import http_flow, run, world, written
 
-QUICK = Limits(budget=0.2, stall=0.1, stuck=3, pending=5)
+QUICK = Limits(budget=0.2, concurrent_budget=0.2, stall=0.1, stuck=3, pending=5)
 """Budgets that a test can wait for.  Nothing is asserted about how long a thing took."""
 
 
@@ -264,6 +265,17 @@ def test_an_async_hook_may_wait_and_has_a_budget(tmp_path: Path, caplog: pytest.
 
     run(scenario())
     assert "response, flow 7-1: gave no answer" in caplog.text
+
+
+def test_a_hook_that_nothing_else_waits_for_has_the_longer_budget() -> None:
+    limits = Limits()
+
+    async def waits(flow: HttpFlow) -> None:
+        del flow
+
+    assert Listener("a.py", "request", waits, limits).budget == limits.concurrent_budget
+    assert Listener("a.py", "request", concurrent(lambda flow: None), limits).budget == limits.concurrent_budget
+    assert Listener("a.py", "request", lambda flow: None, limits).budget == limits.budget
 
 
 def test_an_async_hook_that_does_not_let_itself_be_cancelled_is_left_behind(tmp_path: Path) -> None:

@@ -371,10 +371,10 @@ def request(flow):
 
 def test_what_has_no_counterpart_says_where_the_list_is(tmp_path: Path) -> None:
     with pytest.raises(PointsmanError) as raised:
-        after(tmp_path, "from mitmproxy import contentviews\n")
-    assert "contentviews" in raised.value.seen
+        after(tmp_path, "from mitmproxy import dns\n")
+    assert "mitmproxy.dns has no counterpart" in raised.value.seen and "DNS does not pass" in raised.value.seen
     with pytest.raises(PointsmanError) as raised:
-        after(tmp_path, "import mitmproxy.addons.asgiapp\n")
+        after(tmp_path, "import mitmproxy.addons.view\n")
     assert "docs/reference/addons.md" in raised.value.seen
 
 

@@ -327,7 +327,7 @@ def test_a_flow_says_who_and_where_and_can_be_copied() -> None:
 def test_websocket_messages_have_text_and_can_be_dropped() -> None:
     flow = HttpFlow(1, FLOW, "intercept", "rule", Request.make("GET", "https://a.example/"))
     assert not flow.websocket
-    flow.messages.append(WebSocketMessage(True, True, "ü".encode(), 0.0))
+    flow.messages = [WebSocketMessage(True, True, "ü".encode(), 0.0)]
     assert flow.websocket
     message = flow.messages[-1]
     message.text += "!"

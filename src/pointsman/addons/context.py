@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from pointsman.addons.options import Options
+from pointsman.addons.options import Options, add_fixed
 
 ALERT = logging.INFO + 1
 logging.addLevelName(ALERT, "ALERT")
@@ -108,6 +108,7 @@ class Context:
     def renew(self, find: Callable[[str], object | None]) -> None:
         """Another host: what the last one's addons declared is gone."""
         self.options = Options()
+        add_fixed(self.options)
         self.master = Master(self.options, find)
 
 

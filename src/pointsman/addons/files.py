@@ -15,8 +15,10 @@ from typing import Any
 
 from pointsman.addons.context import ctx
 from pointsman.addons.elsewhere import ClientContext
+from pointsman.addons.foresight import Foresight, never_called
 from pointsman.addons.host import AddonHost, LoadedFile
-from pointsman.addons.import_hook import ShimFinder
+from pointsman.addons.import_hook import ShimFinder, no_counterpart
+from pointsman.addons.inject import Injector
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits
 from pointsman.addons.options import Loader, OptionsError
@@ -70,6 +72,7 @@ class AddonFiles:
         ctx.renew(self._find)
         self._shim.install()
         ctx.master.commands.add(COMMAND, self._replay.start)
+        Injector().add_to(ctx.master.commands)
         for index, source in enumerate(self._sources):
             self._files[index] = await self._loaded(source)
         self._apply_settings()
@@ -139,6 +142,10 @@ class AddonFiles:
         lane = Lane(f"load {source}", 1)
         try:
             script: Script = await self._in_thread(lane, lambda: run_script(source))
+            foreseen = Foresight(script.text)
+            if foreseen.missing and path_of(source) is not None:
+                line, name = foreseen.missing[0]
+                raise OptionsError(f"{source}:{line}: {name} {no_counterpart('')}")
             file = self.host.load(script)
             for path, function in script.commands():
                 ctx.master.commands.add(path, function)
@@ -149,7 +156,17 @@ class AddonFiles:
             raise _unusable(source, error) from error
         finally:
             lane.close()
+        self._warn(script, foreseen)
         return file
+
+    def _warn(self, script: Script, foreseen: Foresight) -> None:
+        for said in never_called(script):
+            _log.warning("addon %s: %s", script.source, said)
+        for line, command in foreseen.commands:
+            if command not in ctx.master.commands:
+                _log.warning(
+                    "addon %s: line %d: there is no command %s here; calling it fails", script.source, line, command
+                )
 
     async def _configure(self, file: LoadedFile) -> None:
         """Raises PointsmanError: it does not like its options."""
@@ -213,7 +230,7 @@ class AddonFiles:
             for name, given in texts.items():
                 ctx.options.set_text(name, given)
         except OptionsError as error:
-            known = ", ".join(sorted(ctx.options.keys())) or "none, no addon declares one"
+            known = ", ".join(sorted(ctx.options.declared())) or "none, no addon declares one"
             raise _unsettable(str(error), f"give --set NAME=VALUE with an option that there is: {known}") from error
 
     def _find(self, name: str) -> object | None:
@@ -238,7 +255,7 @@ def _unsettable(seen: str, do: str) -> PointsmanError:
 def _unusable(source: str, error: Exception) -> PointsmanError:
     if isinstance(error, (OptionsError, TimeoutError)):
         return unusable(source, str(error))
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename in (None, source, str(path_of(source))):
         return unusable(source, error.strerror.lower())
     if type(error) is ValueError and error.__traceback__ is not None and path_of(source) is None:
         return unusable(source, str(error))

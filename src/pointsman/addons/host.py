@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.addons import reports
-from pointsman.addons.elsewhere import ClientContext, send_elsewhere
+from pointsman.addons.elsewhere import ClientContext, look_up, needs_look_up, send_elsewhere, wants_another_way
+from pointsman.addons.inject import CARRIERS, INJECT
 from pointsman.addons.lane import Lane
 from pointsman.addons.listener import Limits, Listener
 from pointsman.addons.reports import Counters
@@ -23,11 +24,11 @@ from pointsman.addons.snapshot import Snapshot, remember, restore
 from pointsman.addons.stepping import stepping
 from pointsman.addons.transform import GuardedTransform
 from pointsman.addons.watchdog import HookStalled, Watchdog
-from pointsman.engine.messages import HttpFlow, Subject, Transform
+from pointsman.engine.messages import ConnectionNotice, HttpFlow, Subject, TcpMessage, Transform
 
 _log = logging.getLogger(__name__)
 _NO_LOOP = "no running event loop"
-_SETTLED = ("responseheaders", "requestheaders", "request")
+_SETTLED = ("responseheaders", "requestheaders", "request", "server_connect")
 
 
 @dataclass(eq=False, slots=True)
@@ -83,7 +84,7 @@ class AddonHost:
                 if not listener.off:
                     found.setdefault(listener.hook, []).append((listener, file))
         self._listeners = {hook: tuple(pairs) for hook, pairs in found.items()}
-        self.wanted = frozenset(found)
+        self.wanted = frozenset(found) if found.keys().isdisjoint(CARRIERS) else frozenset((*found, INJECT))
 
     async def close(self) -> None:
         """Give up what still waits."""
@@ -98,6 +99,8 @@ class AddonHost:
 
     def run(self, hook: str, subject: Subject, done: Callable[[], None]) -> bool:
         """Whether it is over already; if not, `done` is called once, from the event loop."""
+        if hook == INJECT:
+            return _wait_for_injections(subject, done)
         listeners = self._listeners.get(hook, ())
         for index, (listener, _) in enumerate(listeners):
             if listener.inline:
@@ -105,7 +108,7 @@ class AddonHost:
             else:
                 self._start(self._run_rest(hook, listeners[index:], subject), done)
                 return False
-        if hook in _SETTLED and self._goes_elsewhere(hook, subject):
+        if hook in _SETTLED and self._needs_more(hook, subject):
             self._start(self._run_rest(hook, (), subject), done)
             return False
         return True
@@ -124,11 +127,17 @@ class AddonHost:
                 self._call_inline(listener, subject)
             else:
                 await self._call_slowly(listener, file, subject)
-        if hook in _SETTLED and self._goes_elsewhere(hook, subject) and isinstance(subject, HttpFlow):
-            await send_elsewhere(subject, self.client_context)
+        if hook in _SETTLED and self._needs_more(hook, subject):
+            if isinstance(subject, HttpFlow):
+                await send_elsewhere(subject, self.client_context)
+            elif isinstance(subject, ConnectionNotice):
+                await look_up(subject.server)
 
-    def _goes_elsewhere(self, hook: str, subject: Subject) -> bool:
-        """After the last listener of a hook after which more than the flow's own values counts."""
+    def _needs_more(self, hook: str, subject: Subject) -> bool:
+        """After the last listener of a hook after which more than the flow's own values counts: whether there is
+        something to wait for."""
+        if hook == "server_connect" and isinstance(subject, ConnectionNotice):
+            return not subject.killed and subject.server.error is None and needs_look_up(subject.server)
         if not isinstance(subject, HttpFlow):
             return False
         request = subject.request
@@ -141,7 +150,7 @@ class AddonHost:
         hosts = request.headers.get_all("host")
         if hosts and hosts[0] != request.authority:  # addons write the header; the engine goes by the authority
             request.authority = hosts[0]
-        if request.server is None:
+        if request.server is None and not wants_another_way(subject):
             return False
         if subject.response is not None or subject.killed:
             return False
@@ -291,6 +300,15 @@ class AddonHost:
         if not file.said_full:
             file.said_full = True
             reports.full(listener, file.pending)
+
+
+def _wait_for_injections(subject: Subject, done: Callable[[], None]) -> bool:
+    injections = None
+    if isinstance(subject, HttpFlow):
+        injections = subject.websocket.injections if subject.websocket is not None else None
+    elif isinstance(subject, TcpMessage):
+        injections = subject.injections
+    return injections is None or injections.wait(done)
 
 
 def _has_body(flow: HttpFlow) -> bool:

@@ -15,6 +15,19 @@ from pathlib import Path
 from types import ModuleType
 
 NAME = "mitmproxy"
+_REASONS = {
+    "dns": "DNS does not pass through it",
+    "udp": "UDP does not pass through it",
+    "io": "flows are neither written nor read in mitmproxy's format",
+    "certs": "certificates are not made by addons",
+    "emoji": "there is no list of flows to mark",
+    "tools": "it has no user interface",
+    "layer": "what a protocol is, is not decided by addons",
+    "layers": "what a protocol is, is not decided by addons",
+    "commands": "what a protocol does, is not decided by addons",
+    "connections": "mitmproxy itself has it no more",
+}
+"""For those that people miss, by the part of the name that says it."""
 FOLDER = Path(__file__).parent / "shim"
 
 
@@ -49,10 +62,15 @@ class ShimFinder(MetaPathFinder):
             return spec_from_file_location(fullname, place / "__init__.py", submodule_search_locations=[str(place)])
         if place.with_suffix(".py").is_file():
             return spec_from_file_location(fullname, place.with_suffix(".py"))
-        raise ModuleNotFoundError(
-            f"{fullname} has no counterpart in Pointsman (docs/reference/addons.md lists those that have)",
-            name=fullname,
-        )
+        # Without a name of its own: `from mitmproxy import x` would take it for its own business and say less.
+        raise ModuleNotFoundError(f"{fullname} {no_counterpart(next((one for one in rest if one in _REASONS), ''))}")
+
+
+def no_counterpart(part: str) -> str:
+    """For people, after the name of what is not there."""
+    reason = _REASONS.get(part)
+    why = f": {reason}" if reason else ""
+    return f"has no counterpart in Pointsman{why} (docs/reference/addons.md lists what has)"
 
 
 def _taken_out() -> dict[str, ModuleType]:

@@ -25,7 +25,7 @@ class Limits:
     budget: float = 5.0
     """From the moment a flow waits for a hook; then it goes on as it was before that hook."""
     concurrent_budget: float = 60.0
-    """The same for hooks that are marked `@concurrent`: nothing else waits for those."""
+    """The same for hooks that are marked `@concurrent`, and for coroutines: nothing else waits for those."""
     load: float = 10.0
     """For the file itself, and for `load` and `configure`."""
     stall: float = 0.5
@@ -63,7 +63,7 @@ class Listener:
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.is_concurrent = bool(getattr(function, CONCURRENT, False))
-        given = limits.concurrent_budget if self.is_concurrent else limits.budget
+        given = limits.concurrent_budget if self.is_concurrent or self.is_async else limits.budget
         self.budget = float(getattr(function, BUDGET, given))
         self.inline = _names_the_loop(function)
         """Called on the loop."""

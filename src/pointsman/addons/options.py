@@ -11,6 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+DUMPER_FILTER = "dumper_filter"
+_FIXED: tuple[tuple[str, Any, Any, str], ...] = (
+    ("mode", Sequence[str], ["transparent"], "the kernel leads connections here"),
+    ("connection_strategy", str, "eager", "the certificate and protocol of the origin are what the app gets"),
+    ("upstream_cert", bool, True, "the app's certificate mirrors the origin's"),
+    ("ssl_insecure", bool, False, "origins are verified; --upstream-ca adds a root"),
+    ("http2", bool, True, "the app and the origin agree on it"),
+    ("http3", bool, False, "QUIC does not pass through the proxy"),
+    ("websocket", bool, True, "WebSockets are read if somebody listens"),
+    ("rawtcp", bool, True, "what is no HTTP is a stream"),
+    ("anticache", bool, False, "use flow.request.anticache() in an addon"),
+    ("anticomp", bool, False, "use flow.request.anticomp() in an addon"),
+    ("showhost", bool, False, "use pretty_url"),
+    ("stream_large_bodies", str | None, "16m", "a longer body is streamed"),
+    ("ignore_hosts", Sequence[str], [], "write rules of a policy"),
+    ("allow_hosts", Sequence[str], [], "write rules of a policy"),
+    ("tcp_hosts", Sequence[str], [], "write rules of a policy"),
+)
+
 
 class OptionsError(Exception):
     """A value that an option does not take.  Addons raise it from `configure`."""
@@ -24,6 +43,8 @@ class Option:
     help: str
     choices: tuple[str, ...] | None
     value: Any
+    is_fixed: bool = False
+    """It says how things are here, and cannot be set."""
 
 
 class Options:
@@ -43,14 +64,25 @@ class Options:
             raise OptionsError(f"the default of option {name} is no {_described(typespec)}: {default!r}")
         known = self._options.get(name)
         value = known.value if known and known.typespec == typespec and known.value != known.default else default
+        if known and known.is_fixed:
+            value = default  # the addon's own, of the same name
         self._options[name] = Option(name, typespec, default, help, tuple(choices) if choices else None, value)
+
+    def add_fixed(self, name: str, typespec: Any, value: Any, help: str) -> None:  # noqa: A002 - as above
+        self._options[name] = Option(name, typespec, value, help, None, value, is_fixed=True)
+
+    def declared(self) -> set[str]:
+        """By addons."""
+        return {name for name, option in self._options.items() if not option.is_fixed and name != DUMPER_FILTER}
 
     def set_text(self, name: str, texts: Sequence[str | None]) -> None:
         """All `--set` of one name; None where no `=` was given.  Raises OptionsError."""
         option = self._options.get(name)
         if option is None:
             raise OptionsError(f"no addon declares an option {name!r}")
-        option.value = parsed(option, texts)
+        value = parsed(option, texts)
+        _check_fixed(option, value)
+        option.value = value
 
     def update(self, **values: Any) -> None:
         """Raises OptionsError, and sets nothing then."""
@@ -60,6 +92,7 @@ class Options:
                 raise OptionsError(f"no addon declares an option {name!r}")
             if not _fits(value, option.typespec):
                 raise OptionsError(f"option {name} is a {_described(option.typespec)}, not {value!r}")
+            _check_fixed(option, value)
         for name, value in values.items():
             self._options[name].value = value
 
@@ -96,6 +129,18 @@ class Loader:
         self, name: str, typespec: Any, default: Any, help: str = "", choices: Sequence[str] | None = None,  # noqa: A002 - the name that addons use
     ) -> None:  # fmt: skip
         self._options.add_option(name, typespec, default, help, choices)
+
+
+def add_fixed(options: Options) -> None:
+    """Options of mitmproxy that scripts read, with what holds here."""
+    for name, typespec, value, meaning in _FIXED:
+        options.add_fixed(name, typespec, value, meaning)
+    options.add_option(DUMPER_FILTER, str | None, None, "for addons that dump: a filter expression")
+
+
+def _check_fixed(option: Option, value: Any) -> None:
+    if option.is_fixed and value != option.value:
+        raise OptionsError(f"option {option.name} cannot be set here: {option.help}")
 
 
 def parsed(option: Option, texts: Sequence[str | None]) -> Any:

@@ -6,6 +6,7 @@ file of our own.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -14,26 +15,31 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pointsman.addons.import_hook import no_counterpart
 from pointsman.errors import Exit, PointsmanError
 
 SIZE_LIMIT = 4 * 1024 * 1024  # bytes
 BUILTIN = "builtin:"
 FLOW_HOOKS = frozenset(
     (
-        "client_connected", "client_disconnected", "server_connected", "tls_clienthello",
+        "client_connected", "client_disconnected",
+        "server_connect", "server_connected", "server_disconnected", "server_connect_error",
+        "tls_clienthello", "tls_established_client", "tls_established_server", "tls_failed_client", "tls_failed_server",
         "requestheaders", "request", "responseheaders", "response", "error",
         "websocket_start", "websocket_message", "websocket_end",
         "tcp_start", "tcp_message", "tcp_end", "tcp_error",
     )
 )  # fmt: skip
 _numbers = count(1)
+_MISSING = re.compile(r"cannot import name '(\w+)' from '(mitmproxy[\w.]*)'")
 Stamp = tuple[int, int, int]
 
 
 class Script:
     """One version of one file."""
 
-    def __init__(self, source: str, module: ModuleType) -> None:
+    def __init__(self, source: str, module: ModuleType, text: str = "") -> None:
+        self.text = text
         self.source = source
         """As the user named it."""
         self.module = module
@@ -87,7 +93,7 @@ def run_script(source: str) -> Script:
         raise
     finally:
         sys.path.remove(str(Path(file).parent))
-    return Script(source, module)
+    return Script(source, module, text)
 
 
 def stamp(source: str) -> Stamp:
@@ -119,6 +125,9 @@ def where(error: BaseException, file: str) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     place = f"{file}:{line}: " if line else ""
+    if isinstance(error, ImportError) and (missing := _MISSING.match(str(error))) is not None:
+        name = missing[1]
+        return f"{place}{missing[2]}.{name} {no_counterpart(name)}"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{place}{type(error).__name__}: {text}"
 

@@ -20,10 +20,11 @@ def remember(subject: Subject) -> Snapshot:
             _request(subject.request),
             None if response is None else _response(response),
             subject.killed,
-            _message(messages[-1]) if messages else None,
+            (messages[-1], _message(messages[-1])) if messages else None,
         )
     if isinstance(subject, ConnectionNotice):
-        return (subject.ignore,)
+        server = subject.server
+        return (subject.ignore, subject.killed, server.address, server.error)
     return (subject.content, subject.killed)
 
 
@@ -35,9 +36,11 @@ def restore(subject: Subject, before: Snapshot) -> None:
         subject.response = None if response is None else _response_again(response)
         subject.killed = killed
         if message is not None:
-            subject.messages[-1:] = [WebSocketMessage(*message)]
+            asked_about, fields = message
+            if subject.messages and subject.messages[-1] is asked_about:  # else others have come since
+                subject.messages[-1] = WebSocketMessage(*fields)
     elif isinstance(subject, ConnectionNotice):
-        (subject.ignore,) = before
+        subject.ignore, subject.killed, subject.server.address, subject.server.error = before
     else:
         subject.content, subject.killed = before
 
@@ -69,4 +72,4 @@ def _response_again(was: Snapshot) -> Response:
 
 
 def _message(one: WebSocketMessage) -> Snapshot:
-    return (one.from_client, one.is_text, one.content, one.timestamp, one.dropped)
+    return (one.from_client, one.is_text, one.content, one.timestamp, one.dropped, one.injected)

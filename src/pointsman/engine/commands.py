@@ -10,11 +10,12 @@ from msgspec import Struct
 from pointsman.engine.events import Side
 from pointsman.engine.flow_record import FlowRecord
 from pointsman.engine.messages import Subject
+from pointsman.policy.match import Address
 from pointsman.policy.upstreams import Upstream
 
 
 class Dial(Struct, frozen=True, gc=False):
-    """Connect to the original destination; `Connected` or `ConnectFailed` answers.
+    """Connect to the destination; `Connected` or `ConnectFailed` answers.
 
     A second one takes the place of the first: what that had opened, or had under way, is dropped.
     """
@@ -23,6 +24,8 @@ class Dial(Struct, frozen=True, gc=False):
     """Go through it; None: straight."""
     host: str | None = None
     """What the app called the destination, for an upstream that asks by name."""
+    destination: tuple[Address, int] | None = None
+    """Instead of the original one."""
 
 
 class Send(Struct, frozen=True, gc=False):

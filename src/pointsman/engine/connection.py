@@ -37,17 +37,18 @@ from pointsman.engine.events import (
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.interception import Interception
 from pointsman.engine.layer_choice import REBUILDS, Layer, choose_layer
-from pointsman.engine.notices import Notices
+from pointsman.engine.notices import SERVER_NUMBER, Notices
 from pointsman.engine.pages import BLOCK_PAGE, GATEWAY_PAGE
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.rebuild import Rebuilt
+from pointsman.engine.rebuild_tls import RebuiltInterception
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
 from pointsman.engine.revocations import is_asked_for, response
 from pointsman.engine.settings import Settings
 from pointsman.engine.subject import subject_of
 from pointsman.policy.decision import Action, Decision
-from pointsman.policy.match import evaluate, possible
+from pointsman.policy.match import Address, evaluate, possible
 from pointsman.policy.upstreams import Upstream
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
@@ -86,14 +87,21 @@ class Connection:
         needs to look at it; and the layer asks for no pauses, which it does for its handshakes alone."""
         self._rebuilds = False
         """The layer may pause sides at any time, and has questions."""
-        self._notices = Notices(flow, settings.hooks)
         self._must_relay = False
         """Decrypting was tried, and cannot be."""
         self._told_accepted = False
+        self._told_tls: set[Side] = set()
+        """Whose handshake listeners have heard of."""
         self._early = bytearray()
         """What the origin has sent while a listener to `tls_clienthello` is asked."""
         self._paused_for: dict[Side, set[str]] = {Side.DOWNSTREAM: set(), Side.UPSTREAM: set()}
         self._records = RecordMaker(flow)
+        self._notices = Notices(flow, settings.hooks, self._records.wall)
+        self._wanted_dial: tuple[Upstream | None, str | None] | None = None
+        """While a listener to `server_connect` is asked."""
+        self._destination: tuple[Address, int] | None = None
+        """Where such a listener wants it dialled to."""
+        self._began_dial = self._reached = 0.0
         self._active = 0.0
         self._last_moment = float("inf")
         self._stage_deadline: float | None = None
@@ -108,7 +116,8 @@ class Connection:
         by_name = upstreams[0] is not None and upstreams[0].asks_by_name
         if len(decisions) == 1 and not decisions[0].action.decrypts and not by_name:
             return self._decide(Peeked(b""), now)  # nothing it might say changes this, so nobody reads it
-        if any(upstreams) or any(decision.action is Action.BLOCK for decision in decisions):
+        actions = {decision.action for decision in decisions}
+        if any(upstreams) or Action.BLOCK in actions or (Action.INTERCEPT in actions and self._notices.wants_server()):
             self._stage_deadline = now + PEEK_TIMEOUT
             return []
         return self._dial(now, None)
@@ -282,26 +291,48 @@ class Connection:
         """Nothing, if it is dialled this way already."""
         if self._dialled and upstream == self._upstream:
             return []
+        asking = self._ask_server(now) if not self._dialled else []
+        if self._notices.is_asking_server:
+            self._wanted_dial, self._stage_deadline = (upstream, host), None
+            return asking
         self._dialled, self._connected, self._upstream = True, False, upstream
+        self._began_dial = now
+        self._notices.dialled(upstream, now)
         self._records.upstream = upstream.name if upstream is not None else None
         self._stage_deadline = now + self._settings.dial_timeout + (ATTEMPTS_MARGIN if upstream is not None else 0.0)
-        return [Dial(upstream, host)]
+        return [Dial(upstream, host, self._destination)]
+
+    def _ask_server(self, now: float) -> list[Command]:
+        decision = self._decision or evaluate(self._settings.policy, subject_of(self._flow, Peeked(b"")))
+        return self._notices.ask_server(decision, self._peeked, now)
+
+    def _server_allowed(self, now: float) -> list[Command]:
+        """A listener has said whether to dial, and where to."""
+        refused, self._destination = self._notices.server_allowed()
+        if refused is not None:
+            return self._over(now, refused, Abort())
+        wanted, self._wanted_dial = self._wanted_dial, None
+        return self._dial(now, *wanted) if wanted is not None else []
 
     def _dial_failed(self, now: float, error: str) -> list[Command]:
         """An app whose origin cannot be reached sees RST, as from the origin; one that did reach a proxy, why not."""
+        told = self._notices.connect_failed(error)
         if self._upstream is not None and self._decision is not None:
             if self._peeked.head is not None:
-                return [Send(Side.DOWNSTREAM, GATEWAY_PAGE), *self._over(now, error, Close())]
+                return [*told, Send(Side.DOWNSTREAM, GATEWAY_PAGE), *self._over(now, error, Close())]
             if self._peeked.hello is not None:
-                return [Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR)), *self._over(now, error, Close())]
-        return self._over(now, error, Abort())
+                page = Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))
+                return [*told, page, *self._over(now, error, Close())]
+        return [*told, *self._over(now, error, Abort())]
 
     def _upstream_connected(self, now: float) -> list[Command]:
-        self._connected = True
+        self._connected, self._reached = True, now
         self._stage_deadline = None
         return self._run(now) if self._stage is _Stage.DECIDED else []
 
     def _consulted(self, number: int, now: float) -> list[Command]:
+        if number == SERVER_NUMBER:
+            return self._server_allowed(now) if self._notices.is_asking_server else []
         if self._layer is None:
             return self._run(now) if self._notices.answered(number) and self._connected else []
         if isinstance(self._layer, REBUILDS):
@@ -312,6 +343,7 @@ class Connection:
         if self._notices.is_asking:
             return []  # the answer comes back here
         self._stage = _Stage.RUNNING
+        self._notices.reached(self._began_dial, self._upstream, self._reached)
         held, self._held = bytes(self._held), bytearray()
         self._layer = self._chosen_layer(now)
         self._rebuilds = isinstance(self._layer, REBUILDS)
@@ -334,8 +366,9 @@ class Connection:
         if self._must_relay:
             return Relay()
         return choose_layer(
-            self._flow, self._settings, self._decision, self._peeked, self._records, now, ignored=self._notices.ignored
-        )
+            self._flow, self._settings, self._decision, self._peeked, self._records, now,
+            ignored=self._notices.ignored, facts=self._notices.facts,
+        )  # fmt: skip
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:
         """What follows from what the layer did: pauses in one place, records, and the end."""
@@ -348,6 +381,8 @@ class Connection:
                 self._told_accepted = True
                 self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
             self._records.note = self._records.note or layer.note
+            if isinstance(layer, RebuiltInterception) and len(self._told_tls) < 2:
+                commands = [*self._told_of_tls(layer, now), *commands]
         if self.carrier is None:
             # What has a limit of bytes is looked at each time, and so is what rebuilds (a kind of interception, too).
             only_carries = not self._rebuilds and self._settings.max_bytes == float("inf")
@@ -365,6 +400,18 @@ class Connection:
         elif layer.bytes_up + layer.bytes_down > self._settings.max_bytes:
             commands += self._over(now, f"more than {self._settings.max_bytes:.0f} bytes, which is the limit", Abort())
         return commands
+
+    def _told_of_tls(self, layer: RebuiltInterception, now: float) -> list[Command]:
+        """How its handshakes went, as far as nobody has heard of it."""
+        told: list[Command] = []
+        for side in (Side.UPSTREAM, Side.DOWNSTREAM):
+            own = layer.own(side)
+            if own is not None and own.established and side not in self._told_tls:
+                self._told_tls.add(side)
+                told += self._notices.established(side, own, now)
+        if layer.failed_side is not None:
+            told += self._notices.tls_failed(layer.failed_side, layer.fault)
+        return told
 
     def _step_aside(self, layer: Interception, reason: str, now: float) -> list[Command]:
         """Nobody has answered the app yet, so its hello can go to the origin as it is, on a connection of its own."""
@@ -413,7 +460,9 @@ class Connection:
         if isinstance(self._layer, Interception) and self._layer.refusal is not None:
             learn.append(Learn(self._layer.name, self._layer.refusal, self._layer.lasted(now)))
         last: list[Command] = [*learn]
+        if isinstance(self._layer, RebuiltInterception):
+            last += self._told_of_tls(self._layer, now)
         if isinstance(self._layer, REBUILDS):
             last += self._layer.cut_off(now, error or "no response")
-        last += self._notices.disconnected(error)
+        last += self._notices.disconnected(error, now)
         return [*last, *(Report(record) for record in self._records.finish(self._layer, now, error)), how]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pointsman.engine.flow_facts import ContextFacts
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.interception import HTTP1, HTTP2
 from pointsman.engine.peek import Peeked
@@ -31,6 +32,7 @@ def make_layer_rebuild(
     peeked: Peeked,
     wall: Callable[[float], float],
     hooks: Callable[[], frozenset[str]],
+    facts: ContextFacts | None = None,
 ) -> MakeRebuild | None:
     """None: looking on is enough."""
     requests = RequestPolicy(policy, subject, decision)
@@ -38,7 +40,7 @@ def make_layer_rebuild(
     if not (decision.action is Action.INTERCEPT or requests.depth.may_refuse or changes):
         return None
     scheme = "https" if peeked.hello is not None else "http"
-    context = Context(flow, decision, requests, scheme, peeked.host, wall, hooks)
+    context = Context(flow, decision, requests, scheme, peeked.host, wall, hooks, facts)
 
     def make(alpn: str | None) -> Rebuild:
         if peeked.head is not None or alpn == HTTP1:

@@ -25,6 +25,8 @@ class Flow(Struct, frozen=True, gc=False):
     original_destination: tuple[Address, int]
     process: ProcessFacts | None = None
     """None: not asked, or the process is gone."""
+    source: tuple[str, int] | None = None
+    """The app's end of the connection to us.  None: nobody wants to know."""
 
 
 class FlowRecord(Struct, frozen=True, gc=False):

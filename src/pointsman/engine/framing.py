@@ -12,6 +12,11 @@ _TELLING_SIZES = frozenset(map(len, _TELLING))
 _LENGTH_NAME = b"content-length"
 
 
+def carries_body(method: str, status: int) -> bool:
+    """Whether a final response with this status has one, in answer to this method (RFC 9112 6.3)."""
+    return method != "HEAD" and status not in (204, 304)
+
+
 def lengths(headers: Headers) -> list[str]:
     """As `get_all("content-length")`; every message is asked, so most names are told apart by their size."""
     return [
@@ -40,6 +45,24 @@ def set_length(message: Request | Response, length: int) -> None:
     if is_coded(message.headers):
         del message.headers["transfer-encoding"]
     restore_length(message.headers, [str(length)])
+
+
+def frame_whole(response: Response, method: str, announced: list[str], asked: int) -> None:
+    """Of a response that is sent in one piece, to an app that asked with `method`.
+
+    `announced`: the lengths that its head came with, `asked` the status that it came with.
+    """
+    size = len(response.raw_content or b"")
+    if carries_body(method, response.status_code):
+        if size or announced or response.status_code != asked or is_coded(response.headers):
+            set_length(response, size)
+    elif response.status_code == 204 and asked != 204:  # RFC 9110 8.6, RFC 9112 6.1: it has neither
+        response.headers.pop("transfer-encoding", None)
+        restore_length(response.headers, [])
+    elif size:
+        set_length(response, size)
+    else:  # what is not here, for HEAD and 304
+        restore_length(response.headers, announced)
 
 
 def restore_length(headers: Headers, wanted: list[str]) -> None:

@@ -7,6 +7,7 @@ name that our root may not sign for.  Then the bytes are relayed, and the record
 from __future__ import annotations
 
 from pointsman.engine.depth import make_layer_rebuild
+from pointsman.engine.flow_facts import ContextFacts
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
@@ -36,12 +37,15 @@ def choose_layer(
     now: float,
     *,
     ignored: bool,
+    facts: ContextFacts | None,
 ) -> Layer:
-    """`ignored`: a listener wants this connection left alone."""
+    """`ignored`: a listener wants this connection left alone; `facts`: what listeners see of it."""
     if not decision.action.decrypts:
         return Relay()
     subject = subject_of(flow, peeked)
-    make_rebuild = make_layer_rebuild(flow, settings.policy, subject, decision, peeked, records.wall, settings.hooks)
+    make_rebuild = make_layer_rebuild(
+        flow, settings.policy, subject, decision, peeked, records.wall, settings.hooks, facts
+    )
     if peeked.hello is None:
         if make_rebuild is not None:
             return Rebuilt(make_rebuild(None))

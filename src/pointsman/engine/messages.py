@@ -9,45 +9,48 @@ they know.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from pointsman.engine.fields import Field, Headers
-from pointsman.engine.flow_facts import ClientFacts, ContextFacts, HelloFacts, ServerFacts, client_of, server_of
+from pointsman.engine.flow_facts import (
+    ClientFacts,
+    ConnectionFacts,
+    ContextFacts,
+    HelloFacts,
+    ServerFacts,
+    facts_of,
+)
 from pointsman.engine.flow_record import Flow
+from pointsman.engine.flow_state import http_state, tcp_state
+from pointsman.engine.injection import Injections
 from pointsman.engine.message_body import Transform
 from pointsman.engine.request import Request
 from pointsman.engine.response import Response
+from pointsman.engine.websocket_flow import WebSocketData, WebSocketMessage
 
 __all__ = [
-    "ConnectionNotice", "Field", "Headers", "HttpFlow", "Request", "Response", "Subject", "TcpMessage", "Transform",
-    "WebSocketMessage",
+    "ConnectionNotice", "Field", "FlowError", "Headers", "HttpFlow", "Request", "Response", "Subject", "TcpMessage",
+    "Transform", "WebSocketData", "WebSocketMessage",
 ]  # fmt: skip
 
 
-@dataclass(slots=True)
-class WebSocketMessage:
-    from_client: bool
-    is_text: bool
-    content: bytes
-    """After permessage-deflate, all fragments together."""
-    timestamp: float
-    dropped: bool = False
+class FlowError(str):
+    """Why a flow ended without an answer: a text that knows when."""
+
+    KILLED_MESSAGE = "Connection killed."
+    timestamp: float = 0.0
+    """Seconds since 1970, UTC."""
+
+    @classmethod
+    def at(cls, text: str, timestamp: float) -> FlowError:
+        error = cls(text)
+        error.timestamp = timestamp
+        return error
 
     @property
-    def text(self) -> str:
-        """Raises AttributeError for a binary message, as addons expect."""
-        if not self.is_text:
-            raise AttributeError("a binary message has no text")
-        return self.content.decode("utf-8", "surrogateescape")
-
-    @text.setter
-    def text(self, value: str) -> None:
-        self.content = value.encode("utf-8", "surrogateescape")
-
-    def drop(self) -> None:
-        """Do not pass it on."""
-        self.dropped = True
+    def msg(self) -> str:
+        return str(self)
 
 
 class _Killable:
@@ -83,15 +86,19 @@ class HttpFlow(_Killable):
     request: Request
     response: Response | None = None
     """Set in `requestheaders` or `request`: the answer is this, and the origin is not asked."""
-    error: str | None = None
+    error: FlowError | None = None
     killed: bool = False
     """Set anywhere: reset it."""
-    messages: list[WebSocketMessage] = field(default_factory=list)
-    """Of a WebSocket; the last one is what `websocket_message` is about.  Bounded by the engine."""
+    websocket: WebSocketData | None = None
+    """Once it is one that somebody listens to."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Whoever is consulted keeps its own things here."""
     comment: str = ""
     marked: str = ""
+    facts: ContextFacts | None = None
+    """The same for all flows of a connection.  None: they are made up from what is known of it."""
+    own_server: ServerFacts | None = None
+    """Set by an addon: not the origin that the app dialled."""
 
     type = "http"
     live = True
@@ -120,29 +127,56 @@ class HttpFlow(_Killable):
         return self.request.timestamp_start
 
     @property
+    def context(self) -> ContextFacts:
+        """Both connections."""
+        if self.facts is None:
+            request = self.request
+            self.facts = facts_of(self.flow, tls=request.scheme == "https", sni=request.pretty_host)
+            if request.scheme == "https":  # or there would be no request
+                for conn in (self.facts.client, self.facts.server):
+                    conn.timestamp_tls_setup = request.timestamp_start
+        return self.facts
+
+    @property
     def client_conn(self) -> ClientFacts:
-        tls = self.request.scheme == "https"
-        return client_of(self.flow, tls=tls, sni=self.request.pretty_host)
+        return self.context.client
 
     @property
     def server_conn(self) -> ServerFacts:
-        tls = self.request.scheme == "https"
-        return server_of(self.flow, tls=tls, sni=self.request.pretty_host)
+        return self.own_server or self.context.server
+
+    @server_conn.setter
+    def server_conn(self, server: ServerFacts) -> None:
+        """A connection of its own for this flow, made when its request is sent."""
+        self.own_server = server
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain values, for whoever writes it down."""
+        return http_state(self)
 
     def __repr__(self) -> str:
         return f"HttpFlow({self.id}, {self.app}, {self.request!r}, {self.response!r})"
 
     @property
-    def websocket(self) -> HttpFlow | None:
-        """Itself, which has `messages`, once it is a WebSocket."""
-        upgraded = self.response is not None and self.response.headers.get("upgrade", "").lower() == "websocket"
-        return self if self.messages or upgraded else None
+    def messages(self) -> list[WebSocketMessage]:
+        """Of a WebSocket."""
+        return self.websocket.messages if self.websocket is not None else []
+
+    @messages.setter
+    def messages(self, messages: list[WebSocketMessage]) -> None:
+        if self.websocket is None:
+            self.websocket = WebSocketData()
+        self.websocket.messages = messages
 
     def copy(self) -> HttpFlow:
         """An independent one; the connection that it is of stays the same."""
+        socket = self.websocket
+        if socket is not None:  # a copy has no connection that could carry anything
+            socket = replace(socket, messages=deepcopy(socket.messages), injections=None)
         return HttpFlow(
             self.number, self.flow, self.decision, self.rule, self.request.copy(), deepcopy(self.response),
-            self.error, self.killed, deepcopy(self.messages), dict(self.extra), self.comment, self.marked,
+            self.error, self.killed, socket, dict(self.extra), self.comment, self.marked,
+            self.facts, self.own_server,
         )  # fmt: skip
 
 
@@ -158,6 +192,14 @@ class TcpMessage(_Killable):
     killed: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     """The same for all pieces of one connection."""
+    injections: Injections | None = None
+    """As `extra`.  None: nobody would carry what is injected."""
+    injected: bool = False
+    """It was made up by an addon."""
+    timestamp: float = 0.0
+    """Seconds since 1970, UTC."""
+    facts: ContextFacts | None = None
+    live: ClassVar[bool] = True
 
     @property
     def id(self) -> str:
@@ -167,23 +209,34 @@ class TcpMessage(_Killable):
     def type(self) -> str:
         return "tcp"
 
+    def get_state(self) -> dict[str, Any]:
+        """As of an HttpFlow."""
+        return tcp_state(self)
+
     @property
     def messages(self) -> list[TcpMessage]:
         """The piece at hand, alone: earlier ones are gone, so that a stream of any length takes no memory."""
         return [self]
 
     @property
+    def context(self) -> ContextFacts:
+        """As of an HttpFlow."""
+        if self.facts is None:
+            self.facts = facts_of(self.flow, tls=False, sni=None)
+        return self.facts
+
+    @property
     def client_conn(self) -> ClientFacts:
-        return client_of(self.flow, tls=False, sni=None)
+        return self.context.client
 
     @property
     def server_conn(self) -> ServerFacts:
-        return server_of(self.flow, tls=False, sni=None)
+        return self.context.server
 
 
 @dataclass(slots=True, eq=False)
 class ConnectionNotice:
-    """`client_connected`, `client_disconnected`, `tls_clienthello`, `server_connected`."""
+    """What hooks about a connection as such are given.  Other attributes are those of `conn`."""
 
     flow: Flow
     decision: str | None
@@ -193,11 +246,28 @@ class ConnectionNotice:
     error: str | None = None
     ignore: bool = False
     """Set in `tls_clienthello`: relay this connection, do not decrypt it."""
+    killed: bool = False
+    """Set in `server_connect`: do not dial, reset the app."""
     extra: dict[str, Any] = field(default_factory=dict)
+    facts: ContextFacts | None = None
+    about_server: bool = False
+    ssl_conn: ClassVar[None] = None
+    is_dtls: ClassVar[bool] = False
+
+    def about(self, conn: ConnectionFacts) -> ConnectionNotice:
+        """The same for a hook that is about this one of the two."""
+        return replace(self, about_server=conn is self.context.server)
+
+    def kill(self) -> None:
+        self.killed = True
 
     @property
     def id(self) -> str:
         return f"c{self.flow.id}"
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.extra
 
     @property
     def ignore_connection(self) -> bool:
@@ -212,23 +282,31 @@ class ConnectionNotice:
         return HelloFacts(self.host, [name.encode() for name in self.alpn])
 
     @property
+    def context(self) -> ContextFacts:
+        if self.facts is None:
+            self.facts = facts_of(self.flow, tls=self.host is not None, sni=self.host)
+        return self.facts
+
+    @property
     def client(self) -> ClientFacts:
-        return client_of(self.flow, tls=self.host is not None, sni=self.host)
+        return self.context.client
 
     @property
     def server(self) -> ServerFacts:
-        return server_of(self.flow, tls=self.host is not None, sni=self.host)
+        return self.context.server
 
     @property
-    def context(self) -> ContextFacts:
-        return ContextFacts(self.client, self.server)
+    def conn(self) -> ConnectionFacts:
+        """The side that it is about."""
+        return self.server if self.about_server else self.client
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.conn, name)
 
     @property
-    def peername(self) -> None:
-        return None
-
-    @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> tuple[str, int] | None:
         return self.server.address
 
 

@@ -13,6 +13,7 @@ from itertools import count
 from pointsman.engine.commands import Command
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
+from pointsman.engine.flow_facts import ContextFacts
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.request_policy import RequestPolicy
 from pointsman.policy.decision import Decision
@@ -43,6 +44,8 @@ class Context:
     """The engine's clock as seconds since 1970."""
     hooks: Callable[[], frozenset[str]] = nobody
     """Asked anew for each exchange."""
+    facts: ContextFacts | None = None
+    """The same for everything that is asked about."""
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     """Of questions and of exchanges."""
 

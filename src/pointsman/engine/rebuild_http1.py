@@ -19,7 +19,8 @@ from pointsman.engine.rebuild_http1_messages import (
 )
 from pointsman.engine.rebuild_http1_plain import PlainExchange
 from pointsman.engine.rebuild_tunnel import Tunnel, tunnel_after
-from pointsman.engine.transaction import Transaction, block_page
+from pointsman.engine.transaction import Transaction
+from pointsman.engine.transaction_parts import block_page
 from pointsman.policy.decision import Action
 from pointsman.wire.http1_bodies import Body, ChunkedBody, EndlessBody, SizedBody
 from pointsman.wire.http1_heads import (
@@ -220,6 +221,7 @@ class Http1Rebuild(Http1Carrier):
         request, host = new_request(head, context, self._now)
         decision = context.requests.decide(request.method, request.path, host)
         flow = HttpFlow(next(context.numbers), context.flow, decision.action.value, decision.rule_name, request)
+        flow.facts = context.facts
         hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY
         transaction = Transaction(flow, self, hooks, self._clock)
         transaction.started, transaction.bytes_up, transaction.host = self._now, size, host
@@ -271,7 +273,7 @@ class Http1Rebuild(Http1Carrier):
         elif head.status < 200:
             if transaction.flow.request.http_version != "HTTP/1.0":
                 self._send(Side.DOWNSTREAM, write_response(head.status, head.reason, head.minor, head.fields))
-        elif transaction.flow.request.method == "CONNECT" and head.status < 300:
+        elif transaction.sent_method == "CONNECT" and head.status < 300:
             self._switch(transaction, head)
         else:
             self._open_response(transaction, head)
@@ -280,7 +282,7 @@ class Http1Rebuild(Http1Carrier):
     def _open_response(self, transaction: Transaction, head: ResponseHead) -> None:
         self._switching = False
         facts = head.facts
-        has_body = head.has_body(transaction.flow.request.method) and facts.length != 0
+        has_body = head.has_body(transaction.sent_method) and facts.length != 0
         if not has_body:
             self._response_body = None
         elif facts.chunked:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
+from pointsman.engine.framing import carries_body
 from pointsman.engine.messages import Headers, Response
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER, Context, Rebuild
 from pointsman.engine.rebuild_http1_messages import Persistence, error_page, request_bytes, response_bytes
@@ -19,7 +20,7 @@ from pointsman.engine.transaction import Transaction
 from pointsman.wire.http1_bodies import Body, SizedBody, write_chunk
 from pointsman.wire.http1_heads import Facts, HeadError, write_fields
 
-DISCARD_LIMIT = 1024 * 1024  # bytes of a request body that is read only to throw it away
+DISCARD_LIMIT = 1024 * 1024  # bytes of a body that is read only to throw it away
 
 
 class Http1Carrier(Rebuild):
@@ -92,11 +93,20 @@ class Http1Carrier(Rebuild):
             self._persistence.request = False
         response = transaction.flow.response
         assert response is not None, "there is one to be sent"
-        head, self._response_chunked = response_bytes(transaction.flow, self._persistence, whole=whole)
+        has_body = carries_body(transaction.app_method, response.status_code)
+        head, self._response_chunked = response_bytes(
+            transaction.flow, self._persistence, whole=whole, has_body=has_body
+        )
         self._send(Side.DOWNSTREAM, head)
-        carries_body = transaction.flow.request.method != "HEAD" and response.status_code not in (204, 304)
-        if whole and response.raw_content and carries_body:
+        if whole and response.raw_content and has_body:
             self.send_response_data(transaction, response.raw_content)
+
+    def skip_response_body(self, transaction: Transaction) -> bool:
+        assert transaction is self._transaction, "there is one at a time"
+        if _is_soon_over(self._response_body):
+            return True
+        self._persistence.response = False
+        return False
 
     def send_response_data(self, transaction: Transaction, data: bytes) -> None:
         assert transaction is self._transaction, "there is one at a time"
@@ -112,6 +122,10 @@ class Http1Carrier(Rebuild):
         assert transaction is self._transaction, "there is one at a time"
         self._finish(why)
         self._reset(why)
+
+    def refuse(self, transaction: Transaction, why: str) -> None:
+        assert transaction is self._transaction, "there is one at a time"
+        self._fail(502, why)
 
     def _send(self, side: Side, data: bytes) -> None:
         if data:
@@ -132,10 +146,7 @@ class Http1Carrier(Rebuild):
                 self._close()
 
     def _can_discard_body(self) -> bool:
-        body = self._request_body
-        if body is None:
-            return True
-        return isinstance(body, SizedBody) and body.left <= DISCARD_LIMIT and not self._request_facts.expects_continue
+        return _is_soon_over(self._request_body) and not (self._request_body and self._request_facts.expects_continue)
 
     def _finish(self, error: str | None) -> None:
         transaction, self._transaction = self._transaction, None
@@ -212,6 +223,11 @@ class Http1Carrier(Rebuild):
             elif len(waiting) < HELD_LIMIT and side in self._paused:
                 self._paused.discard(side)
                 self._out.append(Resume(side))
+
+
+def _is_soon_over(body: Body | None) -> bool:
+    """What is left of it may be read and thrown away."""
+    return body is None or (isinstance(body, SizedBody) and body.left <= DISCARD_LIMIT)
 
 
 def _last_chunk(trailers: Headers | None) -> bytes:

@@ -85,7 +85,7 @@ def request_bytes(request: Request, facts: Facts, *, whole: bool) -> tuple[bytes
     return write_request(_raw(request.method), _raw(request.path), minor, fields), chunked
 
 
-def response_bytes(flow: HttpFlow, persistence: Persistence, *, whole: bool) -> tuple[bytes, bool]:
+def response_bytes(flow: HttpFlow, persistence: Persistence, *, whole: bool, has_body: bool) -> tuple[bytes, bool]:
     """The head, and whether the body is to be chunked.  Raises HeadError.  May end the persistence."""
     request, response = flow.request, flow.response
     assert response is not None, "it is about to be sent"
@@ -93,7 +93,7 @@ def response_bytes(flow: HttpFlow, persistence: Persistence, *, whole: bool) -> 
     knows_chunks = minor == 1 and request.http_version != "HTTP/1.0"
     fields = response.headers.fields
     chunked = False
-    if request.method != "HEAD" and response.status_code not in (204, 304):
+    if has_body:
         if whole:
             chunked = knows_chunks and response.trailers is not None
         elif not lengths(response.headers):

@@ -52,6 +52,7 @@ class PlainExchange:
         self._action = self._rule = ""
         """Its names: asking an Enum for one takes longer than remembering it."""
         self._flow: HttpFlow | None = None
+        self._status = 0
         self._body = b""
 
     # What arrives.  None: go the long way.
@@ -162,12 +163,13 @@ class PlainExchange:
         flow = self._flow or self._with_empty_body(self._made_flow())
         made = Transaction(flow, carrier, self._hooks, clock)
         made.started, made.bytes_up, made.host = self._started, len(self._request), self._host
+        made.app_method = self._method
         body = None
         if self.asking == "responseheaders":
             made.bytes_down, body = self._head_size, self._body
         elif self.asking == "response":
             made.bytes_down = self._size_down
-        made.resume(self.asking, len(self._body))
+        made.resume(self.asking, self._status, len(self._body))
         self.under_way, self.asking, self._flow, self._body = False, "", None, b""
         return made, body
 
@@ -207,7 +209,7 @@ class PlainExchange:
         """None: something about its framing is to be looked at."""
         if (
             not _expects_response(request) or response.http_version != "HTTP/1.1" or response.trailers is not None
-            or response.status_code in _BODILESS
+            or response.status_code in _BODILESS or response.status_code < 200
         ):  # fmt: skip
             return None
         headers = response.headers
@@ -247,6 +249,7 @@ class PlainExchange:
             Headers.of_block(self._fields), None, None, context.wall(self._started),
         )  # fmt: skip
         self._flow = flow = HttpFlow(next(context.numbers), context.flow, self._action, self._rule, request)
+        flow.facts = context.facts
         return flow
 
     def _with_empty_body(self, flow: HttpFlow, now: float | None = None) -> HttpFlow:

@@ -21,7 +21,7 @@ from pointsman.engine.http2_end import (
     StreamReset,
     WentAway,
 )
-from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.messages import Headers, HttpFlow
 from pointsman.engine.rebuild import NOBODY
 from pointsman.engine.rebuild_http2_carrier import Http2Carrier, Http2Stream
 from pointsman.engine.rebuild_http2_messages import (
@@ -34,7 +34,8 @@ from pointsman.engine.rebuild_http2_messages import (
     response_fields,
 )
 from pointsman.engine.rebuild_websocket import HOOKS as WEBSOCKET_HOOKS
-from pointsman.engine.transaction import Transaction, block_page
+from pointsman.engine.transaction import Transaction
+from pointsman.engine.transaction_parts import block_page
 from pointsman.policy.decision import Action
 from pointsman.wire.http2_messages import ErrorCode, Setting
 
@@ -200,6 +201,7 @@ class Http2Rebuild(Http2Carrier):
             return
         decision = context.requests.decide(request.method, request.path, host)
         flow = HttpFlow(next(context.numbers), context.flow, decision.action.value, decision.rule_name, request)
+        flow.facts = context.facts
         if protocol is not None:
             flow.extra[PROTOCOL] = protocol.decode("latin-1")
         hooks = context.hooks() if decision.action is Action.INTERCEPT else NOBODY
@@ -223,7 +225,7 @@ class Http2Rebuild(Http2Carrier):
             self._down.sending.headers(stream.down, response_fields(response), end=False)
             return
         stream.got_head = True
-        if stream.transaction.flow.request.method == "HEAD" or response.status_code in (204, 304):
+        if stream.transaction.sent_method == "HEAD" or response.status_code in (204, 304):
             stream.left[Side.UPSTREAM] = 0  # whatever length it would have
         else:
             stream.left[Side.UPSTREAM] = content_length(response.headers)
@@ -281,16 +283,8 @@ class Http2Rebuild(Http2Carrier):
         self._finish_if_done(stream)
 
     def _malformed(self, stream: Http2Stream, error: MalformedError) -> None:
-        transaction = stream.transaction
-        if transaction.asked_origin and not stream.begun:
-            why = f"refused: {error}"
-            page = Response(502, "", "HTTP/2.0", Headers([(b"content-type", b"text/plain; charset=utf-8")]))
-            transaction.flow.response = page
-            text = f"502 Bad Gateway: {why}\n".encode()
-            self._down.sending.headers(stream.down, response_fields(page), end=False)
-            self._down.sending.data(stream.down, text)
-            self._down.sending.end(stream.down, None)
-            self._drop(stream, why, ErrorCode.PROTOCOL_ERROR, keep_app=True)
+        if stream.transaction.asked_origin:
+            self.refuse(stream.transaction, f"refused: {error}")
         else:
             self._end_stream(stream, f"refused: {error}", ErrorCode.PROTOCOL_ERROR)
 

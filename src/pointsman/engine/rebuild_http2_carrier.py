@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from pointsman.engine.commands import Command, Consult, End, Send
 from pointsman.engine.events import Side
+from pointsman.engine.framing import carries_body
 from pointsman.engine.http2_end import STREAMS_LIMIT, DataCame, HeadersCame, Http2End
+from pointsman.engine.messages import Headers, Response
 from pointsman.engine.rebuild import LINGER, Context, Rebuild
 from pointsman.engine.rebuild_http2_messages import lowered, request_fields, response_fields
 from pointsman.engine.transaction import Transaction
@@ -36,6 +38,8 @@ class Http2Stream:
     """The response's, the final one."""
     begun: bool = False
     """The app has got a part of its answer."""
+    wants_no_more: bool = False
+    """What the origin still sends is for nobody."""
     protocol: bytes | None = None
 
 
@@ -110,14 +114,18 @@ class Http2Carrier(Rebuild):
     def send_response(self, transaction: Transaction, *, whole: bool) -> None:
         stream, response = self._of[transaction], transaction.flow.response
         assert response is not None, "there is one to be sent"
-        carries_body = transaction.flow.request.method != "HEAD" and response.status_code not in (204, 304)
-        body = response.raw_content if whole and carries_body else None
+        has_body = carries_body(transaction.app_method, response.status_code)
+        body = response.raw_content if whole and has_body else None
         ends = whole and not body and response.trailers is None
         fields = response_fields(response)
         stream.begun = True
         self._down.sending.headers(stream.down, fields, end=ends, secret=self._up.secret)
         if body:
             self._down.sending.data(stream.down, body)
+
+    def skip_response_body(self, transaction: Transaction) -> bool:
+        self._of[transaction].wants_no_more = True
+        return False
 
     def send_response_data(self, transaction: Transaction, data: bytes) -> None:
         self._down.sending.data(self._of[transaction].down, data)
@@ -129,6 +137,18 @@ class Http2Carrier(Rebuild):
 
     def reset(self, transaction: Transaction, why: str) -> None:
         self._end_stream(self._of[transaction], why, ErrorCode.CANCEL)
+
+    def refuse(self, transaction: Transaction, why: str) -> None:
+        stream = self._of[transaction]
+        if stream.begun:
+            self._end_stream(stream, why, ErrorCode.PROTOCOL_ERROR)
+            return
+        page = Response(502, "", "HTTP/2.0", Headers([(b"content-type", b"text/plain; charset=utf-8")]))
+        transaction.flow.response = page
+        self._down.sending.headers(stream.down, response_fields(page), end=False)
+        self._down.sending.data(stream.down, f"502 Bad Gateway: {why}\n".encode())
+        self._down.sending.end(stream.down, None)
+        self._drop(stream, why, ErrorCode.PROTOCOL_ERROR, keep_app=True)
 
     # Streams and the connection end.
 
@@ -148,7 +168,7 @@ class Http2Carrier(Rebuild):
             return
         if stream.up is not None:
             del self._by_up[stream.up]
-            if self._up.sending.is_done(stream.up) and why is None:
+            if self._up.sending.is_done(stream.up) and why is None and not stream.wants_no_more:
                 self._up.close_if_done(stream.up)
             else:
                 self._up.reset(stream.up, ErrorCode.CANCEL if why is None else code)

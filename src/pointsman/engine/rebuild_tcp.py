@@ -1,6 +1,7 @@
 """What is no HTTP: pieces of a stream, each shown to who listens to `tcp_message` before it goes on.
 
-Without a listener the pieces go on at once, and this is a relay.
+Without a listener the pieces go on at once, and this is a relay.  What listeners inject is shown like any other piece,
+and goes out behind those of the same direction.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
+from pointsman.engine.injection import INJECT, Injections
 from pointsman.engine.messages import TcpMessage
 from pointsman.engine.rebuild import HELD_LIMIT, NOBODY, Context, Rebuild
 from pointsman.policy.decision import Action
@@ -29,15 +31,22 @@ class TcpRebuild(Rebuild):
         self._ended: set[Side] = set()
         self._over = False
         self._extra: dict[str, Any] = {}
+        wants = self._hooks and INJECT in context.hooks()
+        self._injections = Injections() if wants else None
+        self._injection_asked = 0
+        """Number of the question what is to be injected."""
 
     def _started(self) -> list[Command]:
-        return self._tell("tcp_start", "")
+        return [*self._tell("tcp_start", ""), *self._ask_for_injections()]
 
     def _received(self, side: Side, data: bytes) -> list[Command]:
+        return self._piece(side, data)
+
+    def _piece(self, side: Side, data: bytes, *, injected: bool = False) -> list[Command]:
         if "tcp_message" not in self._hooks:
             return [Send(side.other, data)]
         waiting = self._waiting[side]
-        waiting.append(self._message(side, data))
+        waiting.append(self._message(side, data, injected=injected))
         commands = [self._ask(side, waiting[0])] if len(waiting) == 1 else []
         if side not in self._paused and sum(len(one.content) for one in waiting) >= HELD_LIMIT:
             self._paused.add(side)
@@ -50,7 +59,23 @@ class TcpRebuild(Rebuild):
         self._ended.add(side)
         return self._end_if_done(side)
 
+    def _ask_for_injections(self) -> list[Command]:
+        if self._injections is None or self._injections.is_over:
+            return []
+        self._injection_asked = next(self._context.numbers)
+        return [Consult(self._injection_asked, INJECT, self._message(Side.DOWNSTREAM, b""))]
+
+    def _inject(self) -> list[Command]:
+        commands: list[Command] = []
+        while self._injections is not None and (one := self._injections.take()) is not None:
+            side = Side.UPSTREAM if one.to_client else Side.DOWNSTREAM
+            if side not in self._ended and one.content:
+                commands += self._piece(side, one.content, injected=True)
+        return commands + self._ask_for_injections()
+
     def _answered(self, number: int) -> list[Command]:
+        if self._injection_asked and number == self._injection_asked:
+            return self._inject()
         side = self._asked.pop(number, None)
         if side is None:
             return []
@@ -71,6 +96,8 @@ class TcpRebuild(Rebuild):
         if self._over:
             return []
         self._over = True
+        if self._injections is not None:
+            self._injections.close()
         return self._tell("tcp_end", "") if self.finished else self._tell("tcp_error", why)
 
     def _end_if_done(self, side: Side) -> list[Command]:
@@ -79,11 +106,12 @@ class TcpRebuild(Rebuild):
         self.finished = len(self._ended) == 2 and not any(self._waiting.values())
         return [End(side.other)]
 
-    def _message(self, side: Side, data: bytes) -> TcpMessage:
+    def _message(self, side: Side, data: bytes, *, injected: bool = False) -> TcpMessage:
         decision = self._context.decision
         return TcpMessage(
             self._context.flow, decision.action.value, decision.rule_name, side is Side.DOWNSTREAM, data,
-            extra=self._extra,
+            extra=self._extra, injections=self._injections, injected=injected,
+            timestamp=self._context.wall(self._now), facts=self._context.facts,
         )  # fmt: skip
 
     def _ask(self, side: Side, message: TcpMessage) -> Command:

@@ -15,6 +15,7 @@ from pointsman.engine.interception import Interception, UpstreamTls
 from pointsman.engine.origin_fault import Terms
 from pointsman.engine.rebuild import Rebuild
 from pointsman.engine.sessions import Sessions
+from pointsman.engine.tls import TlsError, TlsSide
 
 MakeRebuild = Callable[[str | None], Rebuild]
 """For the ALPN protocol that both ends agreed on, or None."""
@@ -36,6 +37,17 @@ class RebuiltInterception(Interception):
         super().__init__(name, alpn, upstream_tls, now, port=port, sessions=sessions, terms=terms)
         self._make_rebuild = make_rebuild
         self._rebuild: Rebuild | None = None
+        self.failed_side: Side | None = None
+        """Whose handshake failed: the origin's, or with us the app's."""
+
+    def own(self, side: Side) -> TlsSide | None:
+        """None: it has not begun."""
+        return self._upstream if side is Side.UPSTREAM else self._downstream
+
+    @property
+    def fault(self) -> str:
+        """Why it failed."""
+        return self.failure or self._fault or "the connection was lost"
 
     @property
     def finished(self) -> bool:
@@ -82,6 +94,28 @@ class RebuiltInterception(Interception):
     def cut_off(self, now: float, why: str) -> list[Command]:
         """As `cut`; returns questions that nobody waits for."""
         return self._rebuild.cut(now, why) if self._rebuild is not None else []
+
+    def handshake_late(self) -> list[Command]:
+        self.failed_side = Side.UPSTREAM if self._downstream is None else Side.DOWNSTREAM
+        return super().handshake_late()
+
+    def lost(self, side: Side) -> None:
+        super().lost(side)
+        if self._rebuild is None and self.failed_side is None:
+            begun = self.own(side)
+            self.failed_side = side if begun is not None and not begun.established else None
+
+    def _fail(self, side: Side, failed: TlsError) -> list[Command]:
+        commands = super()._fail(side, failed)
+        if self._rebuild is None and self.step_aside is None:
+            self.failed_side = side
+        return commands
+
+    def _ended_early(self, side: Side) -> list[Command]:
+        commands = super()._ended_early(side)
+        if self.failure is not None and side is Side.UPSTREAM:
+            self.failed_side = side
+        return commands
 
     def _downstream_handshake(self, now: float) -> list[Command]:
         early, self._ended = self._ended, set()  # an origin that has ended by now: told after what it has sent

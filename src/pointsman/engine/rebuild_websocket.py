@@ -1,9 +1,9 @@
 """A WebSocket whose messages somebody listens to: read, shown, changed or dropped, and written anew.
 
 Fragments are put together up to a bound; a message beyond it goes on in parts, and nobody is asked about it.  One
-message is asked about at a time, so that listeners see both directions in one order.  Whoever breaks a rule is not
-heard any more; what the other end has still to say goes to it before our close frame does, as if that end had found
-the fault.
+message is asked about at a time, so that listeners see both directions in one order.  What listeners inject is shown
+like any other message, and goes out between two messages of the same direction.  Whoever breaks a rule is not heard any
+more; what the other end has still to say goes to it before our close frame does, as if that end had found the fault.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
-from pointsman.engine.messages import HttpFlow, WebSocketMessage
+from pointsman.engine.injection import INJECT, Injections
+from pointsman.engine.messages import FlowError, HttpFlow, WebSocketData, WebSocketMessage
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER, Context
 from pointsman.engine.websocket import WebSocketObserver
 from pointsman.wire.websocket_frames import FrameError, Opcode
@@ -34,6 +35,10 @@ class WebSocketRebuild:
         self.resets = False
         self.deadline: float | None = None
         self._flow = flow
+        self._data = flow.websocket = WebSocketData()
+        self._injections: Injections | None = None
+        self._injection_asked = 0
+        """Number of the question what is to be injected."""
         self._hooks = hooks
         self._context = context
         self._observer: WebSocketObserver | None = observer
@@ -66,6 +71,9 @@ class WebSocketRebuild:
 
     def start(self) -> None:
         self._tell("websocket_start")
+        if INJECT in self._context.hooks():
+            self._injections = self._data.injections = Injections()
+            self._ask_for_injections()
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
         self._now = now
@@ -82,11 +90,15 @@ class WebSocketRebuild:
 
     def consulted(self, number: int, now: float) -> None:
         self._now = now
+        if self._injections is not None and number == self._injection_asked:
+            self._injection_asked = 0
+            self._go_on()
+            return
         if self._asked is None or self._asked[0] != number:
             return
         _, side, piece = self._asked
         self._asked = None
-        message = self._flow.messages[-1]
+        message = self._data.messages[-1]
         if self._flow.killed:
             self.failure, self.resets = "killed by an addon", True
         elif not message.dropped:
@@ -105,7 +117,10 @@ class WebSocketRebuild:
             self._observer = None
             self._done.append(told)
             if told.error is not None:
-                self._flow.error = told.error
+                self._flow.error = FlowError.at(told.error, self._context.wall(now))
+            self._data.timestamp_end = self._context.wall(now)
+            if self._injections is not None:
+                self._injections.close()
             self._tell("websocket_end")
 
     def commands(self) -> list[Command]:
@@ -119,7 +134,7 @@ class WebSocketRebuild:
     def _go_on(self) -> None:
         moved = True
         while moved and self.failure is None:
-            moved = False
+            moved = self._inject()
             for side in Side:
                 if side in self._silenced or self._asked is not None or self.failure is not None:
                     continue
@@ -154,6 +169,7 @@ class WebSocketRebuild:
             self._give_up(side.other)
             return False
         self._closed.add(side)
+        self._note_close(side, found.payload)
         self._out.append(Send(side.other, self._writers[side.other].control(found)))
         return True
 
@@ -205,9 +221,35 @@ class WebSocketRebuild:
             gathered.clear()
             self._message(side, piece, data)
 
-    def _message(self, side: Side, piece: Piece, data: bytes) -> None:
-        messages = self._flow.messages
-        messages.append(WebSocketMessage(side is Side.DOWNSTREAM, piece.is_text, data, self._context.wall(self._now)))
+    def _note_close(self, side: Side, payload: bytes) -> None:
+        if self._data.closed_by_client is None:
+            self._data.closed_by_client = side is Side.DOWNSTREAM
+            self._data.close_code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+            self._data.close_reason = payload[2:].decode("utf-8", "replace")
+
+    def _ask_for_injections(self) -> None:
+        self._injection_asked = next(self._context.numbers)
+        self._out.append(Consult(self._injection_asked, INJECT, self._flow))
+
+    def _inject(self) -> bool:
+        """The next one that somebody wants sent, as if its sender had.  Whether there was one."""
+        injections = self._injections
+        if injections is None or self._injection_asked or self._asked is not None or self._in_parts:
+            return False
+        one = injections.take()
+        if one is None:
+            if not injections.is_over:
+                self._ask_for_injections()
+            return False
+        side = Side.UPSTREAM if one.to_client else Side.DOWNSTREAM
+        if side not in self._silenced and side not in self._closed and side not in self._ended:
+            self._message(side, Piece(one.is_text, b"", True, False, one.key), one.content, injected=True)
+        return True
+
+    def _message(self, side: Side, piece: Piece, data: bytes, *, injected: bool = False) -> None:
+        messages = self._data.messages
+        now = self._context.wall(self._now)
+        messages.append(WebSocketMessage(side is Side.DOWNSTREAM, piece.is_text, data, now, injected=injected))
         while len(messages) > 1 and (
             len(messages) > REMEMBERED or sum(len(one.content) for one in messages) > REMEMBERED_BYTES
         ):

@@ -206,6 +206,14 @@ class Request(Message):
     def anticomp(self) -> None:
         self.headers["accept-encoding"] = "identity"
 
+    def constrain_encoding(self) -> None:
+        """Ask for no coding that could not be undone here."""
+        accepted = self.headers.get("accept-encoding")
+        if accepted:
+            known = [one.strip() for one in accepted.split(",")]
+            kept = [one for one in known if one.partition(";")[0].strip() in ("gzip", "identity", "deflate")]
+            self.headers["accept-encoding"] = ", ".join(kept) or "identity"
+
     def __repr__(self) -> str:
         """Short, and without what may be secret: people print flows."""
         return f"Request({self.method} {self.pretty_url.partition('?')[0]})"

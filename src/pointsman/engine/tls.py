@@ -178,6 +178,13 @@ class TlsSide:
     def alpn(self) -> str | None:
         return self._tls.selected_alpn_protocol()
 
+    def version(self) -> str | None:
+        return self._tls.version()
+
+    def cipher(self) -> str | None:
+        chosen = self._tls.cipher()
+        return chosen[0] if chosen is not None else None
+
     def certificate(self) -> bytes:
         """The peer's verified certificate, in DER; empty if it has none."""
         return self._tls.getpeercert(binary_form=True) or b""

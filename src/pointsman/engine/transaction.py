@@ -14,14 +14,21 @@ from collections.abc import Callable
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
-from pointsman.engine.framing import is_coded, is_endless, lengths, restore_length, set_length
-from pointsman.engine.messages import Headers, HttpFlow, Response
+from pointsman.engine.framing import (
+    carries_body,
+    frame_whole,
+    is_coded,
+    is_endless,
+    lengths,
+    restore_length,
+    set_length,
+)
+from pointsman.engine.messages import FlowError, Headers, HttpFlow, Response
 from pointsman.engine.transaction_parts import BodyWay, Carrier, Gathered
 
 GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
 GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
-BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
 
 
 class Transaction:
@@ -36,6 +43,8 @@ class Transaction:
         """`clock`: seconds since 1970."""
         self._all_gathered = gathered or Gathered()
         self.flow = flow
+        self.app_method = self.sent_method = flow.request.method
+        """Which the app used, and which the origin got: how a response is framed on either side depends on it."""
         self.started = 0.0
         """On the engine's clock."""
         self.bytes_up = self.bytes_down = 0
@@ -54,6 +63,8 @@ class Transaction:
         self._then: Callable[[], None] | None = None
         self._blocks = Side.DOWNSTREAM
         self._lengths: dict[Side, list[str]] = {Side.DOWNSTREAM: []}
+        self._status = 0
+        """Which the response came with."""
 
     def blocked(self, side: Side) -> bool:
         """Hold back what comes from this side."""
@@ -108,13 +119,13 @@ class Transaction:
         """`flow.response` is filled in."""
         response = self._present
         response.raw_content = None
-        self._lengths[Side.UPSTREAM] = lengths(response.headers)
+        self._lengths[Side.UPSTREAM], self._status = lengths(response.headers), response.status_code
         self._ask(Side.UPSTREAM, "responseheaders", lambda: self._response_allowed(has_body))
 
     def response_data(self, data: bytes) -> None:
-        if self.over:
-            return
         body = self._response
+        if self.over or body.is_skipped:
+            return
         if body.gathered is None:
             self._send_response_data(data)
             return
@@ -131,6 +142,8 @@ class Transaction:
         if body.gathered is not None:
             response.raw_content = self._taken(body)
             self._ask(Side.UPSTREAM, "response", self._send_whole_response)
+        elif body.is_skipped:
+            self._end_response()
         else:
             tail = body.transformed(b"") if body.transform is not None else b""
             if tail:
@@ -147,9 +160,9 @@ class Transaction:
             return
         then()
 
-    def resume(self, asking: str, length: int) -> None:
+    def resume(self, asking: str, status: int, length: int) -> None:
         """Go on with a request that has no body where another has left off: it was sent, unless the hook `asking`
-        stands open.  From `responseheaders` on a response with `length` bytes is here."""
+        stands open.  From `responseheaders` on a response is here that came with this status and `length` bytes."""
         if asking == "requestheaders":
             self._then = lambda: self._request_allowed(False)
             return
@@ -159,8 +172,10 @@ class Transaction:
             self._then = self._send_whole_request
             return
         self._request.begun = True
+        self.sent_method = self.flow.request.method
         if asking:
             self._blocks = Side.UPSTREAM
+            self._status = status
             self._lengths[Side.UPSTREAM] = [str(length)]
             self._response.received = asking == "response"
             self._then = self._send_whole_response if asking == "response" else lambda: self._response_allowed(True)
@@ -177,7 +192,7 @@ class Transaction:
         for body in (self._request, self._response):
             self._taken(body)
         if error is not None:
-            self.flow.error = error
+            self.flow.error = FlowError.at(error, self._clock())
             if "error" in self.hooks:
                 self._carrier.ask("error", self)  # nobody waits for the answer
 
@@ -228,6 +243,7 @@ class Transaction:
         if request.raw_content or self._lengths[Side.DOWNSTREAM] or lengths(headers) or is_coded(headers):
             set_length(request, len(request.raw_content or b""))
         self._request.begun = True
+        self.sent_method = request.method
         self._carrier.send_request(self, whole=True)
 
     def _stream_request(self) -> None:
@@ -239,6 +255,7 @@ class Transaction:
                 body.transform = request.stream
         self._keep_length(request.headers, Side.DOWNSTREAM, body)
         body.begun = True
+        self.sent_method = request.method
         gathered = self._taken(body)
         self._carrier.send_request(self, whole=False)
         if gathered:
@@ -266,7 +283,7 @@ class Transaction:
         if response.raw_content is None:
             response.raw_content = b""
         self._response.received = True
-        self._lengths[Side.UPSTREAM] = [str(len(response.raw_content))]
+        self._lengths[Side.UPSTREAM], self._status = [str(len(response.raw_content))], response.status_code
         self._ask(
             Side.DOWNSTREAM,
             "responseheaders",
@@ -279,27 +296,46 @@ class Transaction:
             response.raw_content = b""
             response.timestamp_end = self._clock()
             body.received = True
-            self._ask(Side.UPSTREAM, "response", self._send_bodiless_response)
+            self._ask(Side.UPSTREAM, "response", self._send_whole_response)
         elif "response" in self.hooks and not response.stream and self._is_gatherable(Side.UPSTREAM, response.headers):
             body.gathered = bytearray()
         else:
             self._stream_response()
 
-    def _send_bodiless_response(self) -> None:
-        """To HEAD, or 204 or 304: Content-Length tells of what is not here."""
-        restore_length(self._present.headers, self._lengths[Side.UPSTREAM])
-        self._carrier.send_response(self, whole=True)
-        self._end_response()
-
     def _send_whole_response(self) -> None:
-        response = self._present
-        if response.status_code not in (204, 304):
-            set_length(response, len(response.raw_content or b""))
+        if self._is_final():
+            frame_whole(self._present, self.app_method, self._lengths[Side.UPSTREAM], self._status)
+            self._carrier.send_response(self, whole=True)
+            self._end_response()
+
+    def _is_final(self) -> bool:
+        """If not, an app would go on waiting; it is told instead."""
+        status = self._present.status_code
+        if status >= 200:
+            return True
+        self.flow.response = Response(502, "", self._present.http_version, Headers())
+        self._carrier.refuse(self, f"refused: {status}, which an addon set, is no final status")
+        return False
+
+    def _skip_response(self) -> None:
+        """Its status, or the app's method, has no body; the origin does not know that."""
+        response, body = self._present, self._response
+        self._taken(body)
+        body.begun = body.is_skipped = True
+        more_comes = self._carrier.skip_response_body(self)
+        response.raw_content = b""
+        frame_whole(response, self.app_method, self._lengths[Side.UPSTREAM], self._status)
         self._carrier.send_response(self, whole=True)
-        self._end_response()
+        if not more_comes:
+            self._end_response()
 
     def _stream_response(self) -> None:
         response, body = self._present, self._response
+        if not self._is_final():
+            return
+        if not carries_body(self.app_method, response.status_code) and carries_body(self.sent_method, self._status):
+            self._skip_response()
+            return
         body.transform = response.stream if callable(response.stream) else None
         self._keep_length(response.headers, Side.UPSTREAM, body)
         gathered = self._taken(body)
@@ -358,8 +394,3 @@ class Transaction:
     def _keep_length(self, headers: Headers, side: Side, body: BodyWay) -> None:
         """Of a body that is passed on: as announced, or unknown if its pieces are changed."""
         restore_length(headers, self._lengths[side] if body.transform is None else [])
-
-
-def block_page() -> Response:
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store")]
-    return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pointsman.engine.messages import Transform
+from pointsman.engine.messages import Headers, Response, Transform
 
 if TYPE_CHECKING:
     from pointsman.engine.transaction import Transaction
+
+
+BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
 
 
 class Carrier(Protocol):
@@ -25,9 +28,15 @@ class Carrier(Protocol):
         """We want the body before the origin has seen anything: answer `Expect: 100-continue` ourselves."""
 
     def send_response(self, transaction: Transaction, *, whole: bool) -> None: ...
+    def skip_response_body(self, transaction: Transaction) -> bool:
+        """Before `send_response`: the app gets no body, but the origin sends one.  True: it is awaited and thrown
+        away; False: the exchange may end."""
+
     def send_response_data(self, transaction: Transaction, data: bytes) -> None: ...
     def end_response(self, transaction: Transaction) -> None: ...
     def reset(self, transaction: Transaction, why: str) -> None: ...
+    def refuse(self, transaction: Transaction, why: str) -> None:
+        """There is no response that could be sent: the app gets a 502 that says why."""
 
 
 class Gathered:
@@ -47,9 +56,16 @@ class BodyWay:
         """Its head was sent."""
         self.received = False
         """To its end."""
+        self.is_skipped = False
+        """Thrown away as it comes."""
 
     def transformed(self, data: bytes) -> bytes:
         if self.transform is None:
             return data
         result = self.transform(data)
         return result if isinstance(result, bytes) else b"".join(result)
+
+
+def block_page() -> Response:
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store")]
+    return Response(403, "Forbidden", "HTTP/1.1", Headers(fields), BLOCKED_BODY)

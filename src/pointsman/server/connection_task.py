@@ -208,7 +208,8 @@ class ConnectionTask:
                 case End(side):
                     if side in streams:
                         streams[side].end()
-                case Dial(upstream, host):
+                case Dial(upstream, host, destination):
+                    self._destination = destination or self._destination
                     self._dial(upstream, host)
                 case MintLeaf():
                     self._mint(command)

@@ -162,6 +162,7 @@ class Server:
             pid=context.pid,
             original_destination=destination,
             process=self._system.processes.facts(context.pid) if self._settings.policy.asks_process else None,
+            source=accepted.getpeername()[:2] if self._settings.hooks() else None,
         )
         records = self._system.redirects.redirect_records(accepted)
         detour = self.detour

@@ -38,6 +38,7 @@ from pointsman.engine.messages import Subject as Asked
 from pointsman.engine.sessions import Sessions
 from pointsman.engine.settings import Settings
 from pointsman.policy.load import parse_policy
+from pointsman.policy.match import Address
 from pointsman.testing import authority
 
 EPOCH = 1_700_000_000.0
@@ -76,6 +77,8 @@ class Rig:
         self.dials = 0
         self.dialled: list[tuple[str | None, str | None]] = []
         """Upstream and host of each dial."""
+        self.destinations: list[tuple[Address, int] | None] = []
+        """Of each dial, if not the original one."""
         self.closed = False
         self.aborted = False
         self.records: list[FlowRecord] = []
@@ -162,8 +165,9 @@ class Rig:
                     self.paused.add(side)
                 case Resume(side):
                     self.paused.discard(side)
-                case Dial(upstream, host):
+                case Dial(upstream, host, destination):
                     self.dials += 1
+                    self.destinations.append(destination)
                     self.dialled.append((upstream.name if upstream is not None else None, host))
                     if self._connects:
                         follow_up.append(Connected())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pointsman.engine.flow_facts import ClientFacts, ServerFacts
+from pointsman.engine.flow_facts import ClientFacts, ConnectionFacts, ServerFacts
 
+Address = tuple[str, int]
 Client = ClientFacts
 Server = ServerFacts
-Connection = (ClientFacts, ServerFacts)
+Connection = ConnectionFacts
 
-__all__ = ["Client", "Connection", "Server"]
+__all__ = ["Address", "Client", "Connection", "Server"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pointsman.engine.messages import HttpFlow, WebSocketMessage
-
-WebSocketData = HttpFlow
+from pointsman.engine.messages import WebSocketData, WebSocketMessage
 
 __all__ = ["WebSocketData", "WebSocketMessage"]

@@ -29,4 +29,29 @@ def bytes_to_escaped_str(data: bytes, keep_spacing: bool = False, escape_single_
     return text.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t") if keep_spacing else text
 
 
-__all__ = ["always_bytes", "always_str", "bytes_to_escaped_str"]
+def is_mostly_bin(data: bytes) -> bool:
+    """More than a few of its first bytes are no text."""
+    if not data:
+        return False
+    first = data[:100]
+    try:  # cut off in the middle of a character at most
+        first.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(first) - 3 or len(data) <= len(first):
+            return sum(byte < 9 or 13 < byte < 32 or byte > 126 for byte in first) / len(first) > 0.3
+    return any(byte < 9 or 13 < byte < 27 for byte in first)
+
+
+def is_xml(data: bytes) -> bool:
+    return data.lstrip().startswith(b"<")
+
+
+def escape_control_characters(text: str, keep_spacing: bool = True) -> str:
+    """Each as a dot; line ends and tabs may stay."""
+    kept = "\t\n\r" if keep_spacing else ""
+    return "".join(one if one in kept or (one >= " " and one != "\x7f") else "." for one in text)
+
+
+__all__ = [
+    "always_bytes", "always_str", "bytes_to_escaped_str", "escape_control_characters", "is_mostly_bin", "is_xml",
+]  # fmt: skip
