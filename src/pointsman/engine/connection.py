@@ -134,15 +134,11 @@ class Connection:
         if self.carrier is not None:
             self._active = max(self._active, self.carrier.moved)
         deadline = min(self._active + self._settings.idle_timeout, self._last_moment)
-        others = (
-            self._stage_deadline,
-            self._peek.deadline,
-            self._layer.handshake_deadline if self._layer is not None else None,
-        )
-        for other in others:
-            if other is not None and other < deadline:
-                deadline = other
-        return deadline
+        other = self._stage_deadline
+        if other is not None and other < deadline:
+            deadline = other
+        other = self._peek.deadline if self._layer is None else self._layer.handshake_deadline
+        return other if other is not None and other < deadline else deadline
 
     @property
     def closing(self) -> bool:
@@ -154,6 +150,8 @@ class Connection:
         match event:
             case Received(side, data):
                 return self.received(side, data, now)
+            case Consulted(number):
+                return self._consulted(number, now)
             case Ended(side):
                 self._active = now
                 return self._ended(side, now)
@@ -166,8 +164,6 @@ class Connection:
                 if isinstance(self._layer, REBUILDS):
                     commands += self._after(self._layer.drained(side, now), now)
                 return commands
-            case Consulted(number):
-                return self._consulted(number, now)
             case Connected(via):
                 self._active = now
                 if self._upstream is not None and via is not None:
@@ -374,10 +370,10 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
-        if isinstance(layer, Interception) and self.carrier is None:
+        if isinstance(layer, Interception) and not self._told_accepted:
             if layer.step_aside is not None:
                 return self._step_aside(layer, layer.step_aside, now)
-            if layer.accepted and not self._told_accepted:
+            if layer.accepted:
                 self._told_accepted = True
                 self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
             self._records.note = self._records.note or layer.note

@@ -199,6 +199,8 @@ class ConnectionTask:
                         streams[side].write(data)
                 case Report(record):
                     self._services.report(record)
+                case Consult():
+                    self._consult(command)
                 case Pause(side):
                     if side in streams:
                         streams[side].pause()
@@ -213,8 +215,6 @@ class ConnectionTask:
                     self._dial(upstream, host)
                 case MintLeaf():
                     self._mint(command)
-                case Consult():
-                    self._consult(command)
                 case Learn(host, reason, lasted):
                     self._services.learn(self._connection.app, host, reason, lasted)
                 case Close():
