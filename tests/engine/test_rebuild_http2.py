@@ -378,3 +378,17 @@ def test_any_frames_end_in_order(frames: list[tuple[bool, int, int, int, bytes]]
             assert isinstance(commands, list)
     world.rebuild.cut(1.0, "the end")
     assert len(world.rebuild.take()) >= 1
+
+
+def test_the_end_of_what_a_listener_streams_is_told_and_not_waited_for() -> None:
+    def stream(flow: HttpFlow) -> None:
+        (flow.response or flow.request).stream = True
+
+    listener = Listener(requestheaders=stream, responseheaders=stream)
+    world = World(hooks=ALL, listener=listener)
+    world.app.send_headers(1, REQUEST)
+    world.app.send_data(1, b"body", end_stream=True)
+    world.pump()
+    world.respond()
+    assert listener.heard == ["requestheaders", "request", "responseheaders", "response"]
+    assert world.body(ORIGIN, 1) == b"body" and world.body(APP, 1) == b"ok" and world.exchanges()[0].error is None

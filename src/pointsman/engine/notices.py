@@ -15,6 +15,7 @@ from pointsman.engine.flow_facts import ConnectionFacts, ContextFacts, facts_of,
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.messages import ConnectionNotice
 from pointsman.engine.peek import Peeked
+from pointsman.engine.rebuild_tls import RebuiltInterception
 from pointsman.engine.tls import TlsSide
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Address
@@ -36,6 +37,8 @@ class Notices:
         self._was_asked_for_server = False
         self._was_connected = False
         self._told_tls_failed = False
+        self._established: set[Side] = set()
+        """Whose handshake is done."""
         self.facts: ContextFacts | None = None
         """If anybody listens to anything."""
         self.is_asking = False
@@ -118,7 +121,24 @@ class Notices:
             self.facts.server.error = error
         return self._tell("server_connect_error")
 
-    def established(self, side: Side, tls: TlsSide, now: float) -> list[Command]:
+    def handshakes(self, layer: RebuiltInterception, now: float) -> list[Command]:
+        """How its handshakes went, as far as nobody has heard of it."""
+        told: list[Command] = []
+        for side in (Side.UPSTREAM, Side.DOWNSTREAM):
+            own = layer.own(side)
+            if own is not None and own.established and side not in self._established:
+                self._established.add(side)
+                told += self._tell_established(side, own, now)
+        if layer.failed_side is not None:
+            told += self._tell_failed(layer.failed_side, layer.fault)
+        return told
+
+    @property
+    def told_tls(self) -> bool:
+        """Both are done, and nothing more is to be told."""
+        return len(self._established) == 2
+
+    def _tell_established(self, side: Side, tls: TlsSide, now: float) -> list[Command]:
         if self.facts is None:
             return []
         conn = self._side(side)
@@ -128,7 +148,7 @@ class Notices:
         conn.alpn = alpn.encode() if alpn is not None else None
         return self._tell("tls_established_server" if side is Side.UPSTREAM else "tls_established_client", conn)
 
-    def tls_failed(self, side: Side, error: str) -> list[Command]:
+    def _tell_failed(self, side: Side, error: str) -> list[Command]:
         """Told once: the other side's handshake does not come any more."""
         if self.facts is None or self._told_tls_failed:
             return []

@@ -114,6 +114,8 @@ class Transaction:
             self._request_whole()
         else:
             self._end_streamed_request()
+            if request.stream:
+                self._tell("request")
 
     def response_head(self, *, has_body: bool) -> None:
         """`flow.response` is filled in."""
@@ -148,6 +150,8 @@ class Transaction:
             tail = body.transformed(b"") if body.transform is not None else b""
             if tail:
                 self._carrier.send_response_data(self, tail)
+            if response.stream:
+                self._tell("response")
             self._end_response()
 
     def consulted(self) -> None:
@@ -194,7 +198,7 @@ class Transaction:
         if error is not None:
             self.flow.error = FlowError.at(error, self._clock())
             if "error" in self.hooks:
-                self._carrier.ask("error", self)  # nobody waits for the answer
+                self._carrier.ask("error", self, waits=False)
 
     def exchange(self, now: float, error: str | None) -> Exchange:
         """What the flow record says of it."""
@@ -365,7 +369,12 @@ class Transaction:
             then()
             return
         self._then, self._blocks = then, side
-        self._carrier.ask(hook, self)
+        self._carrier.ask(hook, self, waits=True)
+
+    def _tell(self, hook: str) -> None:
+        """Whoever had a body streamed hears of its end.  Nobody waits for the answer."""
+        if hook in self.hooks:
+            self._carrier.ask(hook, self, waits=False)
 
     def _gather(self, body: BodyWay, data: bytes) -> bool:
         """False: enough."""

@@ -16,8 +16,8 @@ BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
 class Carrier(Protocol):
     """What sends the messages of a transaction."""
 
-    def ask(self, hook: str, transaction: Transaction) -> None:
-        """`consulted` answers, not before this returns."""
+    def ask(self, hook: str, transaction: Transaction, *, waits: bool) -> None:
+        """`consulted` answers, not before this returns; or nobody does, if it `waits` for nothing."""
 
     def send_request(self, transaction: Transaction, *, whole: bool) -> None:
         """`whole`: no body follows, `raw_content` is it."""
