@@ -189,14 +189,16 @@ def test_a_stream_remembers_its_last_pieces_and_no_more() -> None:
 
 @pytest.mark.parametrize("hooks", [TCP, frozenset(("tcp_start", "tcp_end"))])
 def test_what_is_remembered_is_bounded_by_number_and_size(hooks: frozenset[str]) -> None:
-    subjects: list[Subject] = []
-    rig = Rig(POLICY, hooks=hooks, listener=lambda hook, subject: subjects.append(subject))
-    for _ in range(REMEMBERED * 2):
-        rig.origin_sends(b"x")
-    last = subjects[-1]
-    assert isinstance(last, TcpMessage) and len(last.past) == REMEMBERED
-    for _ in range(10):
-        rig.origin_sends(bytes(60_000))
-    assert sum(len(one.content) for one in last.past) <= REMEMBERED_BYTES
-    rig.origin_sends(bytes(REMEMBERED_BYTES + 1))
-    assert last.past == []
+    for size, expected in ((1, REMEMBERED), (60_000, REMEMBERED_BYTES // 60_000), (REMEMBERED_BYTES + 1, 0)):
+        subjects: list[Subject] = []
+
+        def listener(hook: str, subject: Subject, into: list[Subject] = subjects) -> None:
+            into.append(subject)
+
+        rig = Rig(POLICY, hooks=hooks, listener=listener)
+        for _ in range(REMEMBERED * 2):
+            rig.origin_sends(bytes(size))
+        for side in (APP, ORIGIN):
+            rig.ends(side)
+        last = subjects[-1]
+        assert isinstance(last, TcpMessage) and len(last.messages) == expected
