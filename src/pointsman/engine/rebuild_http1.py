@@ -334,6 +334,17 @@ class Http1Rebuild(Http1Carrier):
         if not self._switching:
             raise HeadError("101 that nobody asked for")
         transaction.flow.response = new_response(head, self._context, self._now)
+        transaction.switch(lambda: self._switched(transaction, head))
+
+    def _switched(self, transaction: Transaction, head: ResponseHead) -> None:
+        """Whoever wants to know has seen it."""
+        response = transaction.flow.response
+        assert response is not None, "it is what they were asked about"
+        if response.status_code != head.status:  # an addon refuses it
+            self._persistence.response = False
+            transaction.stay()
+            return
+        head.fields = response.headers.fields
         self._send(Side.DOWNSTREAM, write_response(head.status, head.reason, head.minor, head.fields))
         self._tunnel = tunnel_after(transaction, head, self._context, self._now)
         self._finish(None)

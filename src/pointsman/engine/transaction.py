@@ -62,6 +62,8 @@ class Transaction:
         self._response = BodyWay()
         self._then: Callable[[], None] | None = None
         self._blocks = Side.DOWNSTREAM
+        self._hook = ""
+        """The one that is asked."""
         self._lengths: dict[Side, list[str]] = {Side.DOWNSTREAM: []}
         self._status = 0
         """Which the response came with."""
@@ -161,12 +163,15 @@ class Transaction:
             return
         if self.flow.killed:
             self._carrier.reset(self, "killed by an addon")
-            return
-        then()
+        elif self.flow.response is None and self._hook in ("responseheaders", "response"):
+            self._refuse("an addon took the response away")
+        else:
+            then()
 
     def resume(self, asking: str, status: int, length: int) -> None:
         """Go on with a request that has no body where another has left off: it was sent, unless the hook `asking`
         stands open.  From `responseheaders` on a response is here that came with this status and `length` bytes."""
+        self._hook = asking
         if asking == "requestheaders":
             self._then = lambda: self._request_allowed(False)
             return
@@ -183,6 +188,18 @@ class Transaction:
             self._lengths[Side.UPSTREAM] = [str(length)]
             self._response.received = asking == "response"
             self._then = self._send_whole_response if asking == "response" else lambda: self._response_allowed(True)
+
+    def switch(self, then: Callable[[], None]) -> None:
+        """The response ends HTTP here, once listeners have seen it."""
+        response = self._present
+        response.raw_content, response.timestamp_end = b"", self._clock()
+        self._lengths[Side.UPSTREAM], self._status = [], response.status_code
+        self._ask(Side.UPSTREAM, "responseheaders", lambda: self._ask(Side.UPSTREAM, "response", then))
+
+    def stay(self) -> None:
+        """A listener does not want it to end: the app gets what the response is now."""
+        self.answered_here = self._response.received = True
+        self._send_whole_response()
 
     def answer(self, response: Response) -> None:
         """With this, and the origin is not asked (any more)."""
@@ -317,9 +334,12 @@ class Transaction:
         status = self._present.status_code
         if status >= 200:
             return True
-        self.flow.response = Response(502, "", self._present.http_version, Headers())
-        self._carrier.refuse(self, f"refused: {status}, which an addon set, is no final status")
+        self._refuse(f"{status}, which an addon set, is no final status")
         return False
+
+    def _refuse(self, why: str) -> None:
+        self.flow.response = Response(502, "", "HTTP/1.1", Headers())
+        self._carrier.refuse(self, f"refused: {why}")
 
     def _skip_response(self) -> None:
         """Its status, or the app's method, has no body; the origin does not know that."""
@@ -368,7 +388,7 @@ class Transaction:
         if hook not in self.hooks:
             then()
             return
-        self._then, self._blocks = then, side
+        self._then, self._blocks, self._hook = then, side, hook
         self._carrier.ask(hook, self, waits=True)
 
     def _tell(self, hook: str) -> None:
