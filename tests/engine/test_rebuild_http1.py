@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pointsman.engine.messages import Headers, HttpFlow, Response, Subject
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER
-from pointsman.engine.transaction import GATHER_LIMIT
+from pointsman.engine.transaction_parts import GATHER_LIMIT
 from pointsman.testing import authority
 from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
 from pointsman.wire.http1_bodies import ChunkedBody

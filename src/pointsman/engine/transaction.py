@@ -24,10 +24,8 @@ from pointsman.engine.framing import (
     set_length,
 )
 from pointsman.engine.messages import FlowError, Headers, HttpFlow, Response
-from pointsman.engine.transaction_parts import BodyWay, Carrier, Gathered
+from pointsman.engine.transaction_parts import GATHER_LIMIT, BodyWay, Carrier, Gathered
 
-GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
-GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
 
 
@@ -101,7 +99,8 @@ class Transaction:
         if body.gathered is None:
             self._send_request_data(data)
             return
-        if not self._gather(body, data):
+        if not self._all_gathered.add(body, data):
+            self.note = NOTE_STREAMED
             self._stream_request()
 
     def request_end(self, trailers: Headers | None) -> None:
@@ -112,7 +111,7 @@ class Transaction:
         if self.answered_here or self.over:
             return
         if body.gathered is not None:
-            request.raw_content = self._taken(body)
+            request.raw_content = self._all_gathered.take(body)
             self._request_whole()
         else:
             self._end_streamed_request()
@@ -133,7 +132,8 @@ class Transaction:
         if body.gathered is None:
             self._send_response_data(data)
             return
-        if not self._gather(body, data):
+        if not self._all_gathered.add(body, data):
+            self.note = NOTE_STREAMED
             self._stream_response()
 
     def response_end(self, trailers: Headers | None) -> None:
@@ -144,7 +144,7 @@ class Transaction:
         body.received = True
         response.timestamp_end = self._clock()
         if body.gathered is not None:
-            response.raw_content = self._taken(body)
+            response.raw_content = self._all_gathered.take(body)
             self._ask(Side.UPSTREAM, "response", self._send_whole_response)
         elif body.is_skipped:
             self._end_response()
@@ -211,7 +211,7 @@ class Transaction:
         self.over = True
         self._then = None
         for body in (self._request, self._response):
-            self._taken(body)
+            self._all_gathered.take(body)
         if error is not None:
             self.flow.error = FlowError.at(error, self._clock())
             if "error" in self.hooks:
@@ -220,20 +220,11 @@ class Transaction:
     def exchange(self, now: float, error: str | None) -> Exchange:
         """What the flow record says of it."""
         flow = self.flow
+        status = flow.response.status_code if flow.response is not None else None
         return Exchange(
-            method=flow.request.method,
-            path=flow.request.path[:PATH_LIMIT],
-            host=self.host,
-            status=flow.response.status_code if flow.response is not None else None,
-            bytes_up=self.bytes_up,
-            bytes_down=self.bytes_down,
-            started=self.started,
-            ended=now,
-            error=error,
-            note=self.note,
-            decision=flow.decision,
-            rule=flow.rule,
-        )
+            flow.request.method, flow.request.path[:PATH_LIMIT], self.host, status, self.bytes_up, self.bytes_down,
+            self.started, now, error, self.note, flow.decision, flow.rule,
+        )  # fmt: skip
 
     # The request.
 
@@ -277,7 +268,7 @@ class Transaction:
         self._keep_length(request.headers, Side.DOWNSTREAM, body)
         body.begun = True
         self.sent_method = request.method
-        gathered = self._taken(body)
+        gathered = self._all_gathered.take(body)
         self._carrier.send_request(self, whole=False)
         if gathered:
             self._send_request_data(gathered)
@@ -344,7 +335,7 @@ class Transaction:
     def _skip_response(self) -> None:
         """Its status, or the app's method, has no body; the origin does not know that."""
         response, body = self._present, self._response
-        self._taken(body)
+        self._all_gathered.take(body)
         body.begun = body.is_skipped = True
         more_comes = self._carrier.skip_response_body(self)
         response.raw_content = b""
@@ -362,7 +353,7 @@ class Transaction:
             return
         body.transform = response.stream if callable(response.stream) else None
         self._keep_length(response.headers, Side.UPSTREAM, body)
-        gathered = self._taken(body)
+        gathered = self._all_gathered.take(body)
         body.begun = True
         self._carrier.send_response(self, whole=False)
         if gathered:
@@ -395,21 +386,6 @@ class Transaction:
         """Whoever had a body streamed hears of its end.  Nobody waits for the answer."""
         if hook in self.hooks:
             self._carrier.ask(hook, self, waits=False)
-
-    def _gather(self, body: BodyWay, data: bytes) -> bool:
-        """False: enough."""
-        assert body.gathered is not None, "it is being gathered"
-        body.gathered += data
-        self._all_gathered.size += len(data)
-        if len(body.gathered) > GATHER_LIMIT or self._all_gathered.size > GATHER_ALL_LIMIT:
-            self.note = NOTE_STREAMED
-            return False
-        return True
-
-    def _taken(self, body: BodyWay) -> bytes:
-        gathered, body.gathered = bytes(body.gathered or b""), None
-        self._all_gathered.size -= len(gathered)
-        return gathered
 
     def _is_gatherable(self, side: Side, headers: Headers) -> bool:
         if is_endless(headers) or self.flow.request.method == "CONNECT":
