@@ -72,6 +72,11 @@ def test_the_whole_life_of_a_tls_connection_in_its_order_and_with_its_times() ->
     assert times == tuple(sorted(times))
     assert not client.connected and not server.connected
     assert listener.notices["tls_established_client"].conn is client
+    (certificate,) = server.certificate_list
+    assert client.certificate_list == [] and certificate.altnames == [NAME] and not certificate.has_expired()
+    assert ("O", "Pointsman") in certificate.issuer and certificate.notbefore < certificate.notafter
+    assert certificate.to_pem().startswith(b"-----BEGIN CERTIFICATE-----") and len(certificate.fingerprint()) == 32
+    assert certificate.serial > 0 and NAME in repr(certificate)
     assert listener.notices["tls_established_server"].conn is server
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from pointsman.engine.certificate_facts import Certificate
 from pointsman.engine.commands import Command, Consult
 from pointsman.engine.events import Side
 from pointsman.engine.flow_facts import ConnectionFacts, ContextFacts, facts_of, spec_of
@@ -146,6 +147,8 @@ class Notices:
         conn.tls_version, conn.cipher = tls.version(), tls.cipher()
         alpn = tls.alpn()
         conn.alpn = alpn.encode() if alpn is not None else None
+        if side is Side.UPSTREAM and (der := tls.certificate()):
+            conn.certificate_list = [Certificate(der)]
         return self._tell("tls_established_server" if side is Side.UPSTREAM else "tls_established_client", conn)
 
     def _tell_failed(self, side: Side, error: str) -> list[Command]:
