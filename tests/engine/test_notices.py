@@ -195,3 +195,15 @@ def test_the_answer_about_the_hello_and_the_one_about_the_dial_come_in_any_order
         rig.answer()
         rig.event(Connected())
         assert rig.take(ORIGIN), "its hello"
+
+
+def test_what_turns_out_not_to_be_intercepted_while_a_listener_thinks_is_told_of_no_more() -> None:
+    policy = POLICY + '\n[[rule]]\nhost = "a.example"\naction = "inspect"\n'
+    rig = Rig(policy, destination=("192.0.2.1", 80), hooks=CONNECTION)
+    rig.advance(PEEK_TIMEOUT)
+    assert [one.hook for one in rig.consults] == ["server_connect"]
+    rig.app_sends(GET)
+    rig.answer()
+    assert rig.dials == 1 and rig.take(ORIGIN) == GET
+    rig.event(Lost(APP, "reset"))
+    assert rig.consults == [] and rig.record.decision == "inspect"

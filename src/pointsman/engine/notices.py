@@ -35,6 +35,7 @@ class Notices:
         self._hooks = hooks
         self._wall = wall
         self._notice: ConnectionNotice | None = None
+        self._server_notice: ConnectionNotice | None = None
         self._was_asked_for_server = False
         self._was_connected = False
         self._told_tls_failed = False
@@ -61,14 +62,16 @@ class Notices:
         notice = self._made(decision, peeked)
         assert self.facts is not None, "it was made with the notice"
         self.facts.server.timestamp_start = self._wall(now)
+        self._server_notice = notice
         return [Consult(SERVER_NUMBER, "server_connect", notice)]
 
     def server_allowed(self) -> tuple[str | None, tuple[Address, int] | None]:
         """Once that was answered: why it is not to be dialled, and where to instead of the original destination."""
         self.is_asking_server = False
-        assert self._notice is not None and self.facts is not None, "it was asked about"
-        server = self.facts.server
-        if self._notice.killed or server.error is not None:
+        notice, self._server_notice = self._server_notice, None
+        assert notice is not None, "it was asked about"
+        server = notice.server
+        if notice.killed or server.error is not None:
             return f"killed by an addon{f': {server.error}' if server.error else ''}", None
         wanted = server.address
         if wanted is None or wanted == (str(self._flow.original_destination[0]), self._flow.original_destination[1]):
@@ -84,7 +87,7 @@ class Notices:
         if not wanted:
             return []
         if decision.action is not Action.INTERCEPT:
-            self.facts = self._facts(peeked)
+            self.facts, self._notice = self._facts(peeked), None
             return []
         self._notice = self._made(decision, peeked)
         commands = self._tell("client_connected")
