@@ -29,6 +29,11 @@ _UNANSWERED = -1  # of those that nobody waits for
 
 
 class Notices:
+    __slots__ = (
+        "_established", "_flow", "_hooks", "_notice", "_server_notice", "_told_tls_failed", "_wall",
+        "_was_asked_for_server", "_was_connected", "facts", "is_asking", "is_asking_server",
+    )  # fmt: skip
+
     def __init__(self, flow: Flow, hooks: Callable[[], frozenset[str]], wall: Callable[[float], float]) -> None:
         """`wall`: the engine's clock as seconds since 1970."""
         self._flow = flow
@@ -39,7 +44,7 @@ class Notices:
         self._was_asked_for_server = False
         self._was_connected = False
         self._told_tls_failed = False
-        self._established: set[Side] = set()
+        self._established: tuple[Side, ...] = ()
         """Whose handshake is done."""
         self.facts: ContextFacts | None = None
         """If anybody listens to anything."""
@@ -131,7 +136,7 @@ class Notices:
         for side in (Side.UPSTREAM, Side.DOWNSTREAM):
             own = layer.own(side)
             if own is not None and own.established and side not in self._established:
-                self._established.add(side)
+                self._established += (side,)
                 told += self._tell_established(side, own, now)
         if layer.failed_side is not None:
             told += self._tell_failed(layer.failed_side, layer.fault)

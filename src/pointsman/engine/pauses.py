@@ -7,6 +7,8 @@ from pointsman.engine.events import Side
 
 
 class Pauses:
+    __slots__ = ("_reasons",)
+
     def __init__(self) -> None:
         self._reasons: dict[Side, set[str]] = {side: set() for side in Side}
 
