@@ -75,11 +75,15 @@ class TcpRebuild(Rebuild):
 
     def _inject(self) -> list[Command]:
         commands: list[Command] = []
-        while self._injections is not None and (one := self._injections.take()) is not None:
+        self._injection_asked = 0
+        while self._injections is not None and (one := self._injections.take(self._congested)) is not None:
             side = Side.UPSTREAM if one.to_client else Side.DOWNSTREAM
             if side not in self._ended and one.content:
                 commands += self._piece(side, one.content, injected=True)
-        return commands + self._ask_for_injections()
+        return commands + (self._ask_for_injections() if not self._injections else [])
+
+    def _went_on(self) -> list[Command]:
+        return self._inject() if self._injections and not self._injection_asked else []
 
     def _answered(self, number: int) -> list[Command]:
         if self._injection_asked and number == self._injection_asked:
