@@ -10,7 +10,7 @@ class Pauses:
     __slots__ = ("_reasons",)
 
     def __init__(self) -> None:
-        self._reasons: dict[Side, set[str]] = {side: set() for side in Side}
+        self._reasons: dict[Side, set[str]] = {Side.DOWNSTREAM: set(), Side.UPSTREAM: set()}
 
     def pause(self, side: Side, why: str) -> list[Command]:
         reasons = self._reasons[side]
