@@ -164,6 +164,19 @@ def test_a_hook_that_sets_the_host_sends_the_request_there(tmp_path: Path, hook:
     run(scenario())
 
 
+def test_a_request_that_was_streamed_to_its_origin_goes_nowhere_else(tmp_path: Path) -> None:
+    script = written(tmp_path / "a.py", "def request(flow): flow.request.host = 'other.example'\n")
+
+    async def scenario() -> None:
+        async with world(script) as here:
+            flow = http_flow()
+            flow.request.raw_content = None
+            await here.ask("request", flow)
+            assert flow.request.server is not None and flow.response is None
+
+    run(scenario())
+
+
 def test_a_flow_is_asked_again_and_its_answer_reaches_the_hooks(tmp_path: Path) -> None:
     async def scenario() -> None:
         asked: list[bytes] = []

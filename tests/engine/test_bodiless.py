@@ -223,3 +223,51 @@ def test_http2_an_answer_of_an_addon_that_is_no_final_one_is_told_too() -> None:
     one.request()
     assert (":status", "502") in one.of(APP, events.ResponseReceived)[0].headers
     assert one.raw[ORIGIN] and not one.of(ORIGIN, events.RequestReceived)
+
+
+def take_away(flow: HttpFlow) -> None:
+    flow.response = None
+
+
+@pytest.mark.parametrize("hook", ["responseheaders", "response"])
+def test_a_response_that_a_listener_takes_away_is_a_502_and_no_bug(hook: str) -> None:
+    one = rig(WHOLE, {hook: take_away})
+    one.app_sends(GET)
+    one.origin_sends(OK)
+    assert one.take(APP).startswith(b"HTTP/1.1 502 ")
+    assert one.record.error == "refused: an addon took the response away"
+    other = world(WHOLE, **{hook: take_away})
+    other.request()
+    other.respond()
+    assert (":status", "502") in other.of(APP, events.ResponseReceived)[0].headers
+
+
+UPGRADE = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+def test_the_answer_that_ends_http_is_shown_like_any_other_and_what_follows_waits() -> None:
+    one = Rig('default = "intercept"', destination=("192.0.2.1", 80), hooks=frozenset(("responseheaders", "response")))
+    one.app_sends(UPGRADE)
+    one.origin_sends(SWITCH + b"first words")
+    one.app_sends(b"early words")
+    assert one.take(APP) == b"" and one.take(ORIGIN) == UPGRADE
+    heard = []
+    while one.consults:
+        flow = one.consults[0].subject
+        assert isinstance(flow, HttpFlow) and flow.response is not None and flow.response.content == b""
+        heard.append((one.consults[0].hook, flow.response.status_code))
+        flow.response.headers["X-Seen"] = "1"
+        one.answer()
+    assert heard == [("responseheaders", 101), ("response", 101)]
+    assert one.take(APP) == SWITCH[:-2] + b"X-Seen: 1\r\n\r\nfirst words"
+    assert one.take(ORIGIN) == b"early words"
+
+
+def test_a_listener_refuses_the_answer_that_ends_http() -> None:
+    one = rig(WHOLE, {"response": content(403, b"no")})
+    one.app_sends(UPGRADE)
+    one.origin_sends(SWITCH + b"first words")
+    got = one.take(APP)
+    assert got.startswith(b"HTTP/1.1 403 Changed\r\n") and got.endswith(b"\r\n\r\nno") and APP in one.ended
+    assert one.record.status == 403 and one.record.error is None

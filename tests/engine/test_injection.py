@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from pointsman.engine.events import Consulted, Side
+from pointsman.engine.events import Congested, Consulted, Drained, Side
 from pointsman.engine.injection import INJECT, WAITING_BYTES, WAITING_LIMIT, Injected, InjectionError, Injections
 from pointsman.engine.messages import HttpFlow, Subject, TcpMessage
 from pointsman.testing.memory import APP, ORIGIN, Rig
@@ -185,9 +185,9 @@ def test_what_waits_is_bounded_by_number_and_by_size() -> None:
         injections.add(Injected(True, b""))
     with pytest.raises(InjectionError, match="wait already"):
         injections.add(Injected(True, b""))
-    injections.take()
+    injections.take(())
     injections.add(Injected(True, b"x" * WAITING_BYTES))
-    injections.take()
+    injections.take(())
     with pytest.raises(InjectionError):
         injections.add(Injected(True, b"x"))
 
@@ -216,3 +216,24 @@ def test_a_stream_whose_pieces_nobody_sees_can_be_injected_into_too() -> None:
     talk.answer()
     talk.inject(to_client=True, content=b"x")
     assert talk.rig.take(APP) == b"x"
+
+
+@pytest.mark.parametrize("kind", ["websocket", "tcp"])
+def test_what_is_injected_waits_while_its_side_does_not_take_what_it_has(kind: str) -> None:
+    talk = Chat() if kind == "websocket" else Talk(frozenset(("tcp_start",)))
+    if kind == "tcp":
+        talk.rig.app_sends(b"\x01")
+        talk.answer()
+    talk.rig.event(Congested(APP))
+    for _ in range(WAITING_LIMIT + 1):
+        talk.inject(to_client=True, content=b"x")
+        if len(talk._injections) == WAITING_LIMIT:
+            break
+    assert talk.rig.take(APP) == b"" and len(talk._injections) == WAITING_LIMIT
+    with pytest.raises(InjectionError):
+        talk.inject(to_client=True, content=b"x")
+    talk.rig.event(Drained(APP))
+    talk.answer()
+    assert talk.rig.take(APP).count(b"x") == WAITING_LIMIT
+    talk.inject(to_client=True, content=b"on")
+    assert talk.rig.take(APP).endswith(b"on")

@@ -72,6 +72,11 @@ def test_the_whole_life_of_a_tls_connection_in_its_order_and_with_its_times() ->
     assert times == tuple(sorted(times))
     assert not client.connected and not server.connected
     assert listener.notices["tls_established_client"].conn is client
+    (certificate,) = server.certificate_list
+    assert client.certificate_list == [] and certificate.altnames == [NAME] and not certificate.has_expired()
+    assert ("O", "Pointsman") in certificate.issuer and certificate.notbefore < certificate.notafter
+    assert certificate.to_pem().startswith(b"-----BEGIN CERTIFICATE-----") and len(certificate.fingerprint()) == 32
+    assert certificate.serial > 0 and NAME in repr(certificate)
     assert listener.notices["tls_established_server"].conn is server
 
 
@@ -190,3 +195,15 @@ def test_the_answer_about_the_hello_and_the_one_about_the_dial_come_in_any_order
         rig.answer()
         rig.event(Connected())
         assert rig.take(ORIGIN), "its hello"
+
+
+def test_what_turns_out_not_to_be_intercepted_while_a_listener_thinks_is_told_of_no_more() -> None:
+    policy = POLICY + '\n[[rule]]\nhost = "a.example"\naction = "inspect"\n'
+    rig = Rig(policy, destination=("192.0.2.1", 80), hooks=CONNECTION)
+    rig.advance(PEEK_TIMEOUT)
+    assert [one.hook for one in rig.consults] == ["server_connect"]
+    rig.app_sends(GET)
+    rig.answer()
+    assert rig.dials == 1 and rig.take(ORIGIN) == GET
+    rig.event(Lost(APP, "reset"))
+    assert rig.consults == [] and rig.record.decision == "inspect"

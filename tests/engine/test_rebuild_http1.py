@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pointsman.engine.flow_record import METHOD_LIMIT, PATH_LIMIT
 from pointsman.engine.messages import Headers, HttpFlow, Response, Subject
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER
-from pointsman.engine.transaction import GATHER_LIMIT
+from pointsman.engine.transaction_parts import GATHER_LIMIT
 from pointsman.testing import authority
 from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
 from pointsman.wire.http1_bodies import ChunkedBody
@@ -559,3 +560,39 @@ def test_any_bytes_end_in_order(chunks: list[tuple[bool, bytes]], listened: bool
         one.ends(ORIGIN)
     one.advance(LINGER + 1)
     assert one.over and one.records
+
+
+@pytest.mark.parametrize("way", [True, bytes.upper], ids=["as it is", "changed"])
+def test_the_end_of_what_a_listener_streams_is_told_and_not_waited_for(way: bool | Callable[[bytes], bytes]) -> None:
+    seen: list[tuple[bytes | None, float | None]] = []
+
+    def stream_request(flow: HttpFlow) -> None:
+        flow.request.stream = way
+
+    def stream_response(flow: HttpFlow) -> None:
+        assert flow.response is not None
+        flow.response.stream = way
+
+    def told(flow: HttpFlow) -> None:
+        message = flow.response or flow.request
+        seen.append((message.raw_content, message.timestamp_end))
+        message.raw_content = b"too late"
+
+    listener = Listener(requestheaders=stream_request, request=told, responseheaders=stream_response, response=told)
+    one = rig(listener)
+    one.app_sends(POST)
+    one.origin_sends(OK)
+    assert listener.heard == ["requestheaders", "request", "responseheaders", "response"]
+    assert [content for content, _ in seen] == [None, None] and all(ended for _, ended in seen)
+    assert one.take(ORIGIN).lower().endswith(b"hello\r\n0\r\n\r\n" if callable(way) else b"hello")
+    assert one.record.error is None
+
+
+def test_what_is_streamed_because_it_is_long_or_endless_is_not_told_of() -> None:
+    listener = Listener()
+    one = rig(listener, frozenset(("response",)))
+    one.app_sends(GET)
+    one.origin_sends(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    )
+    assert listener.heard == [] and one.take(APP).endswith(b"1\r\nx\r\n0\r\n\r\n")

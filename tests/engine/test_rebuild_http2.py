@@ -401,3 +401,17 @@ def test_extended_connect_is_offered_on_unless_somebody_listens_to_websockets(li
         (asked,) = world.of(ORIGIN, events.RequestReceived)
         assert (":protocol", "websocket") in asked.headers
         assert world.body(ORIGIN, 1) == b"to the origin"
+
+
+def test_the_end_of_what_a_listener_streams_is_told_and_not_waited_for() -> None:
+    def stream(flow: HttpFlow) -> None:
+        (flow.response or flow.request).stream = True
+
+    listener = Listener(requestheaders=stream, responseheaders=stream)
+    world = World(hooks=ALL, listener=listener)
+    world.app.send_headers(1, REQUEST)
+    world.app.send_data(1, b"body", end_stream=True)
+    world.pump()
+    world.respond()
+    assert listener.heard == ["requestheaders", "request", "responseheaders", "response"]
+    assert world.body(ORIGIN, 1) == b"body" and world.body(APP, 1) == b"ok" and world.exchanges()[0].error is None

@@ -10,6 +10,7 @@ from pointsman.engine.events import Lost
 from pointsman.engine.messages import ConnectionNotice, Subject, TcpMessage
 from pointsman.engine.peek import PEEK_TIMEOUT
 from pointsman.engine.rebuild import HELD_LIMIT
+from pointsman.engine.rebuild_tcp import REMEMBERED, REMEMBERED_BYTES
 from pointsman.testing import authority
 from pointsman.testing.memory import APP, ORIGIN, Rig, TlsEnd, pump
 
@@ -168,3 +169,36 @@ def test_nobody_hears_of_what_is_only_inspected() -> None:
     rig.app_sends(b"helo")
     assert rig.take(ORIGIN) == b"helo"
     assert listener.heard == []
+
+
+def test_a_stream_remembers_its_last_pieces_and_no_more() -> None:
+    seen: list[list[bytes]] = []
+
+    def look(hook: str, subject: Subject) -> None:
+        assert isinstance(subject, TcpMessage)
+        seen.append([one.content for one in subject.messages])
+        subject.content = subject.content.upper()
+
+    rig = Rig(POLICY, hooks=TCP, listener=Listener(look))
+    rig.origin_sends(b"one")
+    rig.app_sends(b"two")
+    for side in (APP, ORIGIN):
+        rig.ends(side)
+    assert seen == [[], [b"one"], [b"ONE", b"two"], [b"ONE", b"TWO"]]
+
+
+@pytest.mark.parametrize("hooks", [TCP, frozenset(("tcp_start", "tcp_end"))])
+def test_what_is_remembered_is_bounded_by_number_and_size(hooks: frozenset[str]) -> None:
+    for size, expected in ((1, REMEMBERED), (60_000, REMEMBERED_BYTES // 60_000), (REMEMBERED_BYTES + 1, 0)):
+        subjects: list[Subject] = []
+
+        def listener(hook: str, subject: Subject, into: list[Subject] = subjects) -> None:
+            into.append(subject)
+
+        rig = Rig(POLICY, hooks=hooks, listener=listener)
+        for _ in range(REMEMBERED * 2):
+            rig.origin_sends(bytes(size))
+        for side in (APP, ORIGIN):
+            rig.ends(side)
+        last = subjects[-1]
+        assert isinstance(last, TcpMessage) and len(last.messages) == expected

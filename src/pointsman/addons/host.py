@@ -141,6 +141,8 @@ class AddonHost:
         if not isinstance(subject, HttpFlow):
             return False
         request = subject.request
+        if hook == "request" and request.raw_content is None:
+            return False  # streamed, and gone
         if hook == "responseheaders":
             if subject.response is not None and callable(subject.response.stream):
                 subject.response.stream = self._guarded(subject, hook, subject.response.stream)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import assert_never
 
-from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Pause, Report, Resume, Send
+from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Report, Send
 from pointsman.engine.events import (
     Congested,
     Connected,
@@ -39,6 +39,7 @@ from pointsman.engine.interception import Interception
 from pointsman.engine.layer_choice import REBUILDS, Layer, choose_layer
 from pointsman.engine.notices import SERVER_NUMBER, Notices
 from pointsman.engine.pages import BLOCK_PAGE, GATEWAY_PAGE
+from pointsman.engine.pauses import Pauses
 from pointsman.engine.peek import PEEK_TIMEOUT, Peek, Peeked
 from pointsman.engine.rebuild import Rebuilt
 from pointsman.engine.rebuild_tls import RebuiltInterception
@@ -90,11 +91,9 @@ class Connection:
         self._must_relay = False
         """Decrypting was tried, and cannot be."""
         self._told_accepted = False
-        self._told_tls: set[Side] = set()
-        """Whose handshake listeners have heard of."""
         self._early = bytearray()
         """What the origin has sent while a listener to `tls_clienthello` is asked."""
-        self._paused_for: dict[Side, set[str]] = {Side.DOWNSTREAM: set(), Side.UPSTREAM: set()}
+        self._pauses = Pauses()
         self._records = RecordMaker(flow)
         self._notices = Notices(flow, settings.hooks, self._records.wall)
         self._wanted_dial: tuple[Upstream | None, str | None] | None = None
@@ -158,9 +157,9 @@ class Connection:
             case Congested(side):
                 if isinstance(self._layer, REBUILDS):
                     self._layer.congested(side)
-                return self._pause(side.other, "congestion")
+                return self._pauses.pause(side.other, "congestion")
             case Drained(side):
-                commands = self._resume(side.other, "congestion")
+                commands = self._pauses.resume(side.other, "congestion")
                 if isinstance(self._layer, REBUILDS):
                     commands += self._after(self._layer.drained(side, now), now)
                 return commands
@@ -238,7 +237,7 @@ class Connection:
             return self._after(self._layer.receive(side, data, now), now)
         if self._notices.is_asking and side is Side.UPSTREAM:
             self._early += data
-            return self._pause(side, "hello") if len(self._early) >= HELD_LIMIT else []
+            return self._pauses.pause(side, "hello") if len(self._early) >= HELD_LIMIT else []
         if side is Side.UPSTREAM:  # it speaks first, so whatever the app has sent is not a whole TLS or HTTP request
             return [*self._decide(self._peek.give_up(), now), *self.handle(Received(side, data), now)]
         if self._stage is _Stage.PEEKING:
@@ -247,7 +246,7 @@ class Connection:
             peeked = self._peek.receive(data, now)
             return self._decide(peeked, now) if peeked is not None else []
         self._held += data
-        return self._pause(Side.DOWNSTREAM, "dial") if len(self._held) >= HELD_LIMIT else []
+        return self._pauses.pause(Side.DOWNSTREAM, "dial") if len(self._held) >= HELD_LIMIT else []
 
     def _ended(self, side: Side, now: float) -> list[Command]:
         if self._layer is not None:
@@ -344,8 +343,8 @@ class Connection:
         self._layer = self._chosen_layer(now)
         self._rebuilds = isinstance(self._layer, REBUILDS)
         self._peek, self._peeked = Peek(), _NOTHING  # what they hold has gone on
-        commands = [*self._notices.connected(), *self._resume(Side.DOWNSTREAM, "dial")]
-        commands += self._resume(Side.UPSTREAM, "hello")
+        commands = [*self._notices.connected(), *self._pauses.resume(Side.DOWNSTREAM, "dial")]
+        commands += self._pauses.resume(Side.UPSTREAM, "hello")
         if isinstance(self._layer, Interception | Rebuilt):
             commands += self._after(self._layer.start(now), now)
         if held and not self.closing:
@@ -377,14 +376,14 @@ class Connection:
                 self._told_accepted = True
                 self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
             self._records.note = self._records.note or layer.note
-            if isinstance(layer, RebuiltInterception) and len(self._told_tls) < 2:
-                commands = [*self._told_of_tls(layer, now), *commands]
+            if isinstance(layer, RebuiltInterception) and not self._notices.told_tls:
+                commands = [*self._notices.handshakes(layer, now), *commands]
         if self.carrier is None:
             # What has a limit of bytes is looked at each time, and so is what rebuilds (a kind of interception, too).
             only_carries = not self._rebuilds and self._settings.max_bytes == float("inf")
             if only_carries and layer.handshake_deadline is None and isinstance(layer, Relay | Interception):
                 self.carrier = layer
-            commands = self._own_pauses(commands)
+            commands = self._pauses.of_layer(commands)
         done = layer.exchanges()
         if done:
             commands += [Report(record) for record in self._records.exchanges(done, layer)]
@@ -397,55 +396,19 @@ class Connection:
             commands += self._over(now, f"more than {self._settings.max_bytes:.0f} bytes, which is the limit", Abort())
         return commands
 
-    def _told_of_tls(self, layer: RebuiltInterception, now: float) -> list[Command]:
-        """How its handshakes went, as far as nobody has heard of it."""
-        told: list[Command] = []
-        for side in (Side.UPSTREAM, Side.DOWNSTREAM):
-            own = layer.own(side)
-            if own is not None and own.established and side not in self._told_tls:
-                self._told_tls.add(side)
-                told += self._notices.established(side, own, now)
-        if layer.failed_side is not None:
-            told += self._notices.tls_failed(layer.failed_side, layer.fault)
-        return told
-
     def _step_aside(self, layer: Interception, reason: str, now: float) -> list[Command]:
         """Nobody has answered the app yet, so its hello can go to the origin as it is, on a connection of its own."""
         self._records.stepped_aside(reason)
         self._must_relay, self._layer, self._rebuilds = True, None, False
         self._stage, self._held = _Stage.DECIDED, bytearray(layer.held)
-        self._paused_for[Side.UPSTREAM].clear()
+        self._pauses.forget(Side.UPSTREAM)
         self._dialled = False
         address = str(self._flow.original_destination[0])
         return [
             Learn(layer.name, reason, layer.lasted(now)),
-            *self._resume(Side.DOWNSTREAM, "layer"),
+            *self._pauses.resume(Side.DOWNSTREAM, "layer"),
             *self._dial(now, self._upstream, layer.name if layer.name != address else None),
         ]
-
-    def _own_pauses(self, commands: list[Command]) -> list[Command]:
-        """A layer pauses for its handshake, the connection for congestion: a side reads when both let it."""
-        result: list[Command] = []
-        for command in commands:
-            if isinstance(command, Pause):
-                result += self._pause(command.side, "layer")
-            elif isinstance(command, Resume):
-                result += self._resume(command.side, "layer")
-            else:
-                result.append(command)
-        return result
-
-    def _pause(self, side: Side, why: str) -> list[Command]:
-        reasons = self._paused_for[side]
-        was_paused = bool(reasons)
-        reasons.add(why)
-        return [] if was_paused else [Pause(side)]
-
-    def _resume(self, side: Side, why: str) -> list[Command]:
-        reasons = self._paused_for[side]
-        was_paused = bool(reasons)
-        reasons.discard(why)
-        return [Resume(side)] if was_paused and not reasons else []
 
     def _over(self, now: float, error: str | None, how: Close | Abort) -> list[Command]:
         self._stage = _Stage.CLOSING
@@ -457,7 +420,7 @@ class Connection:
             learn.append(Learn(self._layer.name, self._layer.refusal, self._layer.lasted(now)))
         last: list[Command] = [*learn]
         if isinstance(self._layer, RebuiltInterception):
-            last += self._told_of_tls(self._layer, now)
+            last += self._notices.handshakes(self._layer, now)
         if isinstance(self._layer, REBUILDS):
             last += self._layer.cut_off(now, error or "no response")
         last += self._notices.disconnected(error, now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pointsman.engine.certificate_facts import Certificate
 from pointsman.engine.flow_record import Flow
 from pointsman.policy.upstreams import Upstream
 
@@ -43,6 +44,8 @@ class ConnectionFacts:
     """What was agreed on."""
     alpn_offers: list[bytes] = field(default_factory=list)
     error: str | None = None
+    certificate_list: list[Certificate] = field(default_factory=list)
+    """The origin's own, alone.  Apps have none: a proxy could not use it."""
 
     @property
     def tls_established(self) -> bool:

@@ -35,10 +35,10 @@ def http_state(flow: HttpFlow) -> State:
 
 def tcp_state(flow: TcpMessage) -> State:
     return {
-        "type": "tcp", "id": flow.id, "error": flow.metadata.get("error"),
+        "type": "tcp", "id": flow.id, "error": flow.error,
         "client_conn": client_state(flow.client_conn), "server_conn": server_state(flow.server_conn),
         "metadata": dict(flow.metadata), "timestamp_created": flow.timestamp,
-        "messages": [(flow.from_client, flow.content, flow.timestamp)],
+        "messages": [(one.from_client, one.content, one.timestamp) for one in flow.messages],
     }  # fmt: skip
 
 

@@ -8,8 +8,10 @@ the event loop.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+
+from pointsman.engine.events import Side
 
 INJECT = "inject"
 """A question about a flow, answered when its injections have something.  Only asked if it is wanted like a hook."""
@@ -69,12 +71,20 @@ class Injections:
         if wake is not None:
             wake()
 
-    def take(self) -> Injected | None:
+    def take(self, congested: Collection[Side]) -> Injected | None:
+        """The next one; None if there is none, or if the side that it goes to is congested."""
         if not self._waiting:
+            return None
+        to = Side.DOWNSTREAM if self._waiting[0].to_client else Side.UPSTREAM
+        if to in congested:
             return None
         one = self._waiting.popleft()
         self._size -= len(one.content)
         return one
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
 
     def close(self) -> None:
         """Harmless twice.  What waits is forgotten, and so is who is to be woken."""

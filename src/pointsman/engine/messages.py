@@ -199,6 +199,10 @@ class TcpMessage(_Killable):
     timestamp: float = 0.0
     """Seconds since 1970, UTC."""
     facts: ContextFacts | None = None
+    past: list[TcpMessage] = field(default_factory=list)
+    """Pieces before this one, as they were sent; the last ones, bounded by the engine.  The same for all."""
+    is_piece: bool = True
+    """False: it stands for the stream as such, in `tcp_start` and its like."""
     live: ClassVar[bool] = True
 
     @property
@@ -215,8 +219,13 @@ class TcpMessage(_Killable):
 
     @property
     def messages(self) -> list[TcpMessage]:
-        """The piece at hand, alone: earlier ones are gone, so that a stream of any length takes no memory."""
-        return [self]
+        """Those before it that are still remembered, and the piece at hand."""
+        return [*self.past, self] if self.is_piece else list(self.past)
+
+    @property
+    def error(self) -> str | None:
+        error = self.extra.get("error")
+        return error if isinstance(error, str) else None
 
     @property
     def context(self) -> ContextFacts:

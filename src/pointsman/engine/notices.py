@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from pointsman.engine.certificate_facts import Certificate
 from pointsman.engine.commands import Command, Consult
 from pointsman.engine.events import Side
 from pointsman.engine.flow_facts import ConnectionFacts, ContextFacts, facts_of, spec_of
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.messages import ConnectionNotice
 from pointsman.engine.peek import Peeked
+from pointsman.engine.rebuild_tls import RebuiltInterception
 from pointsman.engine.tls import TlsSide
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Address
@@ -27,15 +29,23 @@ _UNANSWERED = -1  # of those that nobody waits for
 
 
 class Notices:
+    __slots__ = (
+        "_established", "_flow", "_hooks", "_notice", "_server_notice", "_told_tls_failed", "_wall",
+        "_was_asked_for_server", "_was_connected", "facts", "is_asking", "is_asking_server",
+    )  # fmt: skip
+
     def __init__(self, flow: Flow, hooks: Callable[[], frozenset[str]], wall: Callable[[float], float]) -> None:
         """`wall`: the engine's clock as seconds since 1970."""
         self._flow = flow
         self._hooks = hooks
         self._wall = wall
         self._notice: ConnectionNotice | None = None
+        self._server_notice: ConnectionNotice | None = None
         self._was_asked_for_server = False
         self._was_connected = False
         self._told_tls_failed = False
+        self._established: tuple[Side, ...] = ()
+        """Whose handshake is done."""
         self.facts: ContextFacts | None = None
         """If anybody listens to anything."""
         self.is_asking = False
@@ -57,14 +67,16 @@ class Notices:
         notice = self._made(decision, peeked)
         assert self.facts is not None, "it was made with the notice"
         self.facts.server.timestamp_start = self._wall(now)
+        self._server_notice = notice
         return [Consult(SERVER_NUMBER, "server_connect", notice)]
 
     def server_allowed(self) -> tuple[str | None, tuple[Address, int] | None]:
         """Once that was answered: why it is not to be dialled, and where to instead of the original destination."""
         self.is_asking_server = False
-        assert self._notice is not None and self.facts is not None, "it was asked about"
-        server = self.facts.server
-        if self._notice.killed or server.error is not None:
+        notice, self._server_notice = self._server_notice, None
+        assert notice is not None, "it was asked about"
+        server = notice.server
+        if notice.killed or server.error is not None:
             return f"killed by an addon{f': {server.error}' if server.error else ''}", None
         wanted = server.address
         if wanted is None or wanted == (str(self._flow.original_destination[0]), self._flow.original_destination[1]):
@@ -80,7 +92,7 @@ class Notices:
         if not wanted:
             return []
         if decision.action is not Action.INTERCEPT:
-            self.facts = self._facts(peeked)
+            self.facts, self._notice = self._facts(peeked), None
             return []
         self._notice = self._made(decision, peeked)
         commands = self._tell("client_connected")
@@ -118,7 +130,24 @@ class Notices:
             self.facts.server.error = error
         return self._tell("server_connect_error")
 
-    def established(self, side: Side, tls: TlsSide, now: float) -> list[Command]:
+    def handshakes(self, layer: RebuiltInterception, now: float) -> list[Command]:
+        """How its handshakes went, as far as nobody has heard of it."""
+        told: list[Command] = []
+        for side in (Side.UPSTREAM, Side.DOWNSTREAM):
+            own = layer.own(side)
+            if own is not None and own.established and side not in self._established:
+                self._established += (side,)
+                told += self._tell_established(side, own, now)
+        if layer.failed_side is not None:
+            told += self._tell_failed(layer.failed_side, layer.fault)
+        return told
+
+    @property
+    def told_tls(self) -> bool:
+        """Both are done, and nothing more is to be told."""
+        return len(self._established) == 2
+
+    def _tell_established(self, side: Side, tls: TlsSide, now: float) -> list[Command]:
         if self.facts is None:
             return []
         conn = self._side(side)
@@ -126,9 +155,11 @@ class Notices:
         conn.tls_version, conn.cipher = tls.version(), tls.cipher()
         alpn = tls.alpn()
         conn.alpn = alpn.encode() if alpn is not None else None
+        if side is Side.UPSTREAM and (der := tls.certificate()):
+            conn.certificate_list = [Certificate(der)]
         return self._tell("tls_established_server" if side is Side.UPSTREAM else "tls_established_client", conn)
 
-    def tls_failed(self, side: Side, error: str) -> list[Command]:
+    def _tell_failed(self, side: Side, error: str) -> list[Command]:
         """Told once: the other side's handshake does not come any more."""
         if self.facts is None or self._told_tls_failed:
             return []

@@ -89,6 +89,13 @@ class Http1Rebuild(Http1Carrier):
             self._from_origin += body
             self._response_body = SizedBody(len(body))
 
+    def drained(self, side: Side, now: float) -> list[Command]:
+        self._now = now
+        self._congested.discard(side)
+        if self._tunnel is not None:
+            self._tunnel.drained(now)
+        return self._went_on()
+
     def _received(self, side: Side, data: bytes) -> list[Command]:
         if self._tunnel is not None:
             self._tunnel.receive(side, data, self._now)
@@ -340,8 +347,19 @@ class Http1Rebuild(Http1Carrier):
         if not self._switching:
             raise HeadError("101 that nobody asked for")
         transaction.flow.response = new_response(head, self._context, self._now)
+        transaction.switch(lambda: self._switched(transaction, head))
+
+    def _switched(self, transaction: Transaction, head: ResponseHead) -> None:
+        """Whoever wants to know has seen it."""
+        response = transaction.flow.response
+        assert response is not None, "it is what they were asked about"
+        if response.status_code != head.status:  # an addon refuses it
+            self._persistence.response = False
+            transaction.stay()
+            return
+        head.fields = response.headers.fields
         self._send(Side.DOWNSTREAM, write_response(head.status, head.reason, head.minor, head.fields))
-        self._tunnel = tunnel_after(transaction, head, self._context, self._now)
+        self._tunnel = tunnel_after(transaction, head, self._context, self._now, self._congested)
         self._finish(None)
         self._tunnel.start()
         for side, waiting in self._waiting.items():

@@ -58,9 +58,9 @@ class Http1Carrier(Rebuild):
 
     # What the transaction wants sent.
 
-    def ask(self, hook: str, transaction: Transaction) -> None:
+    def ask(self, hook: str, transaction: Transaction, *, waits: bool) -> None:
         number = next(self._context.numbers)
-        if hook != "error":
+        if waits:
             self._asked[number] = transaction
         self._out.append(Consult(number, hook, transaction.flow))
 

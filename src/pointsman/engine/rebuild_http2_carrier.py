@@ -73,9 +73,9 @@ class Http2Carrier(Rebuild):
 
     # What a transaction wants sent.
 
-    def ask(self, hook: str, transaction: Transaction) -> None:
+    def ask(self, hook: str, transaction: Transaction, *, waits: bool) -> None:
         number = next(self._context.numbers)
-        if hook != "error":
+        if waits:
             self._asked[number] = self._of[transaction]
         self._out.append(Consult(number, hook, transaction.flow))
 

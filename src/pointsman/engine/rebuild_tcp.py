@@ -16,6 +16,8 @@ from pointsman.engine.messages import TcpMessage
 from pointsman.engine.rebuild import HELD_LIMIT, NOBODY, Context, Rebuild
 from pointsman.policy.decision import Action
 
+REMEMBERED = 100  # pieces that stay in `TcpMessage.past`
+REMEMBERED_BYTES = 256 * 1024  # of them
 HOOKS = frozenset(("tcp_start", "tcp_message", "tcp_end", "tcp_error"))
 
 
@@ -31,6 +33,10 @@ class TcpRebuild(Rebuild):
         self._ended: set[Side] = set()
         self._over = False
         self._extra: dict[str, Any] = {}
+        self._past: list[TcpMessage] = []
+        self._past_sizes: deque[int] = deque()
+        """As they were sent, whatever is made of them later."""
+        self._past_size = 0
         wants = self._hooks and INJECT in context.hooks()
         self._injections = Injections() if wants else None
         self._injection_asked = 0
@@ -44,6 +50,8 @@ class TcpRebuild(Rebuild):
 
     def _piece(self, side: Side, data: bytes, *, injected: bool = False) -> list[Command]:
         if "tcp_message" not in self._hooks:
+            if self._hooks:
+                self._remember(self._message(side, data, injected=injected))
             return [Send(side.other, data)]
         waiting = self._waiting[side]
         waiting.append(self._message(side, data, injected=injected))
@@ -63,15 +71,19 @@ class TcpRebuild(Rebuild):
         if self._injections is None or self._injections.is_over:
             return []
         self._injection_asked = next(self._context.numbers)
-        return [Consult(self._injection_asked, INJECT, self._message(Side.DOWNSTREAM, b""))]
+        return [Consult(self._injection_asked, INJECT, self._stream())]
 
     def _inject(self) -> list[Command]:
         commands: list[Command] = []
-        while self._injections is not None and (one := self._injections.take()) is not None:
+        self._injection_asked = 0
+        while self._injections is not None and (one := self._injections.take(self._congested)) is not None:
             side = Side.UPSTREAM if one.to_client else Side.DOWNSTREAM
             if side not in self._ended and one.content:
                 commands += self._piece(side, one.content, injected=True)
-        return commands + self._ask_for_injections()
+        return commands + (self._ask_for_injections() if not self._injections else [])
+
+    def _went_on(self) -> list[Command]:
+        return self._inject() if self._injections and not self._injection_asked else []
 
     def _answered(self, number: int) -> list[Command]:
         if self._injection_asked and number == self._injection_asked:
@@ -84,6 +96,7 @@ class TcpRebuild(Rebuild):
         if message.killed:
             self.failure, self.resets = "killed by an addon", True
             return []
+        self._remember(message)
         commands: list[Command] = [Send(side.other, message.content)] if message.content else []
         if waiting:
             commands.append(self._ask(side, waiting[0]))
@@ -98,7 +111,9 @@ class TcpRebuild(Rebuild):
         self._over = True
         if self._injections is not None:
             self._injections.close()
-        return self._tell("tcp_end", "") if self.finished else self._tell("tcp_error", why)
+        told = self._tell("tcp_end", "") if self.finished else self._tell("tcp_error", why)
+        self._past.clear()  # pieces and this list hold each other
+        return told
 
     def _end_if_done(self, side: Side) -> list[Command]:
         if side not in self._ended or self._waiting[side]:
@@ -111,8 +126,23 @@ class TcpRebuild(Rebuild):
         return TcpMessage(
             self._context.flow, decision.action.value, decision.rule_name, side is Side.DOWNSTREAM, data,
             extra=self._extra, injections=self._injections, injected=injected,
-            timestamp=self._context.wall(self._now), facts=self._context.facts,
+            timestamp=self._context.wall(self._now), facts=self._context.facts, past=self._past,
         )  # fmt: skip
+
+    def _stream(self) -> TcpMessage:
+        """As such, and not a piece of it; with what is remembered now."""
+        message = self._message(Side.DOWNSTREAM, b"")
+        message.is_piece, message.past = False, list(self._past)
+        return message
+
+    def _remember(self, message: TcpMessage) -> None:
+        past = self._past
+        past.append(message)
+        self._past_sizes.append(len(message.content))
+        self._past_size += len(message.content)
+        while len(past) > REMEMBERED or self._past_size > REMEMBERED_BYTES:
+            del past[0]
+            self._past_size -= self._past_sizes.popleft()
 
     def _ask(self, side: Side, message: TcpMessage) -> Command:
         number = next(self._context.numbers)
@@ -124,4 +154,4 @@ class TcpRebuild(Rebuild):
             return []
         if error:
             self._extra["error"] = error
-        return [Consult(next(self._context.numbers), hook, self._message(Side.DOWNSTREAM, b""))]
+        return [Consult(next(self._context.numbers), hook, self._stream())]

@@ -6,6 +6,7 @@ WebSocket messages; then `rebuild_websocket` reads and writes them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from pointsman.engine.commands import Command, End, Send
@@ -31,6 +32,9 @@ class Tunnel(Protocol):
     def start(self) -> None: ...
     def receive(self, side: Side, data: bytes, now: float) -> None: ...
     def end(self, side: Side, now: float) -> None: ...
+    def drained(self, now: float) -> None:
+        """A side is not congested any more."""
+
     def consulted(self, number: int, now: float) -> None: ...
     def late(self, now: float) -> None: ...
     def cut(self, now: float, why: str) -> None: ...
@@ -67,6 +71,8 @@ class RawTunnel:
             self._out.append(End(side.other))
             self.finished = len(self._ended) == 2
 
+    def drained(self, now: float) -> None: ...
+
     def consulted(self, number: int, now: float) -> None: ...
 
     def late(self, now: float) -> None: ...
@@ -85,8 +91,10 @@ class RawTunnel:
         return done
 
 
-def tunnel_after(transaction: Transaction, head: ResponseHead, context: Context, now: float) -> Tunnel:
-    """`head` is the response that ended HTTP/1."""
+def tunnel_after(
+    transaction: Transaction, head: ResponseHead, context: Context, now: float, congested: Collection[Side]
+) -> Tunnel:
+    """`head` is the response that ended HTTP/1; `congested`: the sides that are, as it changes."""
     request = transaction.flow.request
     if head.status != 101 or head.facts.upgrade != b"websocket":
         return RawTunnel()
@@ -100,4 +108,4 @@ def tunnel_after(transaction: Transaction, head: ResponseHead, context: Context,
         deflate = None, None
     if not hooks:
         return RawTunnel(observer)
-    return WebSocketRebuild(transaction.flow, hooks, context, deflate, observer)
+    return WebSocketRebuild(transaction.flow, hooks, context, deflate, observer, congested)

@@ -8,6 +8,8 @@ more; what the other end has still to say goes to it before our close frame does
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
@@ -27,9 +29,10 @@ REMEMBERED_BYTES = MESSAGE_LIMIT
 class WebSocketRebuild:
     def __init__(
         self, flow: HttpFlow, hooks: frozenset[str], context: Context, deflate: tuple[Deflate | None, Deflate | None],
-        observer: WebSocketObserver,
+        observer: WebSocketObserver, congested: Collection[Side],
     ) -> None:  # fmt: skip
-        """`flow`: of the exchange that opened it."""
+        """`flow`: of the exchange that opened it; `congested`: the sides that are, as it changes."""
+        self._congested = congested
         self.finished = False
         self.failure: str | None = None
         self.resets = False
@@ -86,6 +89,10 @@ class WebSocketRebuild:
     def end(self, side: Side, now: float) -> None:
         self._now = now
         self._ended.add(side)
+        self._go_on()
+
+    def drained(self, now: float) -> None:
+        self._now = now
         self._go_on()
 
     def consulted(self, number: int, now: float) -> None:
@@ -236,9 +243,9 @@ class WebSocketRebuild:
         injections = self._injections
         if injections is None or self._injection_asked or self._asked is not None or self._in_parts:
             return False
-        one = injections.take()
+        one = injections.take(self._congested)
         if one is None:
-            if not injections.is_over:
+            if not injections and not injections.is_over:
                 self._ask_for_injections()
             return False
         side = Side.UPSTREAM if one.to_client else Side.DOWNSTREAM

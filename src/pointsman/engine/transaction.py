@@ -24,10 +24,8 @@ from pointsman.engine.framing import (
     set_length,
 )
 from pointsman.engine.messages import FlowError, Headers, HttpFlow, Response
-from pointsman.engine.transaction_parts import BodyWay, Carrier, Gathered
+from pointsman.engine.transaction_parts import GATHER_LIMIT, BodyWay, Carrier, Gathered
 
-GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
-GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 NOTE_STREAMED = f"a body of more than {GATHER_LIMIT >> 20} MiB was passed on without being gathered"
 
 
@@ -62,6 +60,8 @@ class Transaction:
         self._response = BodyWay()
         self._then: Callable[[], None] | None = None
         self._blocks = Side.DOWNSTREAM
+        self._hook = ""
+        """The one that is asked."""
         self._lengths: dict[Side, list[str]] = {Side.DOWNSTREAM: []}
         self._status = 0
         """Which the response came with."""
@@ -99,7 +99,8 @@ class Transaction:
         if body.gathered is None:
             self._send_request_data(data)
             return
-        if not self._gather(body, data):
+        if not self._all_gathered.add(body, data):
+            self.note = NOTE_STREAMED
             self._stream_request()
 
     def request_end(self, trailers: Headers | None) -> None:
@@ -110,10 +111,12 @@ class Transaction:
         if self.answered_here or self.over:
             return
         if body.gathered is not None:
-            request.raw_content = self._taken(body)
+            request.raw_content = self._all_gathered.take(body)
             self._request_whole()
         else:
             self._end_streamed_request()
+            if request.stream:
+                self._tell("request")
 
     def response_head(self, *, has_body: bool) -> None:
         """`flow.response` is filled in."""
@@ -129,7 +132,8 @@ class Transaction:
         if body.gathered is None:
             self._send_response_data(data)
             return
-        if not self._gather(body, data):
+        if not self._all_gathered.add(body, data):
+            self.note = NOTE_STREAMED
             self._stream_response()
 
     def response_end(self, trailers: Headers | None) -> None:
@@ -140,7 +144,7 @@ class Transaction:
         body.received = True
         response.timestamp_end = self._clock()
         if body.gathered is not None:
-            response.raw_content = self._taken(body)
+            response.raw_content = self._all_gathered.take(body)
             self._ask(Side.UPSTREAM, "response", self._send_whole_response)
         elif body.is_skipped:
             self._end_response()
@@ -148,6 +152,8 @@ class Transaction:
             tail = body.transformed(b"") if body.transform is not None else b""
             if tail:
                 self._carrier.send_response_data(self, tail)
+            if response.stream:
+                self._tell("response")
             self._end_response()
 
     def consulted(self) -> None:
@@ -157,12 +163,15 @@ class Transaction:
             return
         if self.flow.killed:
             self._carrier.reset(self, "killed by an addon")
-            return
-        then()
+        elif self.flow.response is None and self._hook in ("responseheaders", "response"):
+            self._refuse("an addon took the response away")
+        else:
+            then()
 
     def resume(self, asking: str, status: int, length: int) -> None:
         """Go on with a request that has no body where another has left off: it was sent, unless the hook `asking`
         stands open.  From `responseheaders` on a response is here that came with this status and `length` bytes."""
+        self._hook = asking
         if asking == "requestheaders":
             self._then = lambda: self._request_allowed(False)
             return
@@ -180,6 +189,18 @@ class Transaction:
             self._response.received = asking == "response"
             self._then = self._send_whole_response if asking == "response" else lambda: self._response_allowed(True)
 
+    def switch(self, then: Callable[[], None]) -> None:
+        """The response ends HTTP here, once listeners have seen it."""
+        response = self._present
+        response.raw_content, response.timestamp_end = b"", self._clock()
+        self._lengths[Side.UPSTREAM], self._status = [], response.status_code
+        self._ask(Side.UPSTREAM, "responseheaders", lambda: self._ask(Side.UPSTREAM, "response", then))
+
+    def stay(self) -> None:
+        """A listener does not want it to end: the app gets what the response is now."""
+        self.answered_here = self._response.received = True
+        self._send_whole_response()
+
     def answer(self, response: Response) -> None:
         """With this, and the origin is not asked (any more)."""
         self.flow.response = response
@@ -190,29 +211,20 @@ class Transaction:
         self.over = True
         self._then = None
         for body in (self._request, self._response):
-            self._taken(body)
+            self._all_gathered.take(body)
         if error is not None:
             self.flow.error = FlowError.at(error, self._clock())
             if "error" in self.hooks:
-                self._carrier.ask("error", self)  # nobody waits for the answer
+                self._carrier.ask("error", self, waits=False)
 
     def exchange(self, now: float, error: str | None) -> Exchange:
         """What the flow record says of it."""
         flow = self.flow
+        status = flow.response.status_code if flow.response is not None else None
         return Exchange(
-            method=flow.request.method,
-            path=flow.request.path[:PATH_LIMIT],
-            host=self.host,
-            status=flow.response.status_code if flow.response is not None else None,
-            bytes_up=self.bytes_up,
-            bytes_down=self.bytes_down,
-            started=self.started,
-            ended=now,
-            error=error,
-            note=self.note,
-            decision=flow.decision,
-            rule=flow.rule,
-        )
+            flow.request.method, flow.request.path[:PATH_LIMIT], self.host, status, self.bytes_up, self.bytes_down,
+            self.started, now, error, self.note, flow.decision, flow.rule,
+        )  # fmt: skip
 
     # The request.
 
@@ -256,7 +268,7 @@ class Transaction:
         self._keep_length(request.headers, Side.DOWNSTREAM, body)
         body.begun = True
         self.sent_method = request.method
-        gathered = self._taken(body)
+        gathered = self._all_gathered.take(body)
         self._carrier.send_request(self, whole=False)
         if gathered:
             self._send_request_data(gathered)
@@ -313,14 +325,17 @@ class Transaction:
         status = self._present.status_code
         if status >= 200:
             return True
-        self.flow.response = Response(502, "", self._present.http_version, Headers())
-        self._carrier.refuse(self, f"refused: {status}, which an addon set, is no final status")
+        self._refuse(f"{status}, which an addon set, is no final status")
         return False
+
+    def _refuse(self, why: str) -> None:
+        self.flow.response = Response(502, "", "HTTP/1.1", Headers())
+        self._carrier.refuse(self, f"refused: {why}")
 
     def _skip_response(self) -> None:
         """Its status, or the app's method, has no body; the origin does not know that."""
         response, body = self._present, self._response
-        self._taken(body)
+        self._all_gathered.take(body)
         body.begun = body.is_skipped = True
         more_comes = self._carrier.skip_response_body(self)
         response.raw_content = b""
@@ -338,7 +353,7 @@ class Transaction:
             return
         body.transform = response.stream if callable(response.stream) else None
         self._keep_length(response.headers, Side.UPSTREAM, body)
-        gathered = self._taken(body)
+        gathered = self._all_gathered.take(body)
         body.begun = True
         self._carrier.send_response(self, whole=False)
         if gathered:
@@ -364,23 +379,13 @@ class Transaction:
         if hook not in self.hooks:
             then()
             return
-        self._then, self._blocks = then, side
-        self._carrier.ask(hook, self)
+        self._then, self._blocks, self._hook = then, side, hook
+        self._carrier.ask(hook, self, waits=True)
 
-    def _gather(self, body: BodyWay, data: bytes) -> bool:
-        """False: enough."""
-        assert body.gathered is not None, "it is being gathered"
-        body.gathered += data
-        self._all_gathered.size += len(data)
-        if len(body.gathered) > GATHER_LIMIT or self._all_gathered.size > GATHER_ALL_LIMIT:
-            self.note = NOTE_STREAMED
-            return False
-        return True
-
-    def _taken(self, body: BodyWay) -> bytes:
-        gathered, body.gathered = bytes(body.gathered or b""), None
-        self._all_gathered.size -= len(gathered)
-        return gathered
+    def _tell(self, hook: str) -> None:
+        """Whoever had a body streamed hears of its end.  Nobody waits for the answer."""
+        if hook in self.hooks:
+            self._carrier.ask(hook, self, waits=False)
 
     def _is_gatherable(self, side: Side, headers: Headers) -> bool:
         if is_endless(headers) or self.flow.request.method == "CONNECT":

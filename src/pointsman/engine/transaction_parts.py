@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from pointsman.engine.transaction import Transaction
 
 
+GATHER_LIMIT = 16 * 1024 * 1024  # bytes of one body that is gathered
+GATHER_ALL_LIMIT = 4 * GATHER_LIMIT  # bytes of all bodies of one connection
 BLOCKED_BODY = b"Blocked by a rule of the policy of this machine.\n"
 
 
 class Carrier(Protocol):
     """What sends the messages of a transaction."""
 
-    def ask(self, hook: str, transaction: Transaction) -> None:
-        """`consulted` answers, not before this returns."""
+    def ask(self, hook: str, transaction: Transaction, *, waits: bool) -> None:
+        """`consulted` answers, not before this returns; or nobody does, if it `waits` for nothing."""
 
     def send_request(self, transaction: Transaction, *, whole: bool) -> None:
         """`whole`: no body follows, `raw_content` is it."""
@@ -44,6 +46,18 @@ class Gathered:
 
     def __init__(self) -> None:
         self.size = 0
+
+    def add(self, body: BodyWay, data: bytes) -> bool:
+        """False: enough."""
+        assert body.gathered is not None, "it is being gathered"
+        body.gathered += data
+        self.size += len(data)
+        return len(body.gathered) <= GATHER_LIMIT and self.size <= GATHER_ALL_LIMIT
+
+    def take(self, body: BodyWay) -> bytes:
+        gathered, body.gathered = bytes(body.gathered or b""), None
+        self.size -= len(gathered)
+        return gathered
 
 
 class BodyWay:
