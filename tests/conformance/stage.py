@@ -37,7 +37,8 @@ class Stage:
         one.settimeout(PATIENCE)
         if buffer is not None:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        one.connect(self.proxy.address)
+        with suppress(ConnectionResetError):  # an origin that resets at once may be quicker; the next call tells
+            one.connect(self.proxy.address)
         if not tls:
             return one
         context = authority_of(self.proxy) if alpn else self._context
