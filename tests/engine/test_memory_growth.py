@@ -102,6 +102,20 @@ class World:
             self.vanish()
 
 
+def test_a_connection_leaves_nothing_for_the_cycle_collector() -> None:
+    """What is left to it grows old and stays for long."""
+    world = World()
+    gc.collect()
+    gc.disable()
+    try:
+        world.visit(world.apps[()])
+        world.visit(world.old)
+        world.vanish()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 def test_as_much_is_in_use_after_twice_as_many_connections() -> None:
     in_use = malloc_counter()
     if in_use is None:

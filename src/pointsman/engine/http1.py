@@ -287,9 +287,10 @@ class _Requests:
         self._pending = None
 
     def close(self) -> None:
-        """Let go of the parser, which holds us: nobody should have to wait for the cycle collector."""
+        """Let go of parser and observer, which hold us: nobody should have to wait for the cycle collector."""
         with suppress(AttributeError):  # twice is harmless
             del self._parser
+            del self._observer
 
     def on_message_begin(self) -> None:
         self._within = True
@@ -357,6 +358,8 @@ class _Responses:
     def close(self) -> None:
         self._parser = None
         self._whole.close()
+        with suppress(AttributeError):
+            del self._observer
 
     def _feed(self, data: bytes) -> None:
         self._head_size += len(data)
