@@ -56,10 +56,11 @@ class World:
     def __init__(self) -> None:
         self.sessions = Sessions()
         self.leaves = LeafCache(authority.root("proxy"), now=lambda: datetime.now(UTC))
-        self.offers = {alpn: authority.client_context(*alpn) for alpn in ((), ("http/1.1",))}
+        offers: tuple[tuple[str, ...], ...] = (), ("http/1.1",)
+        self.offers = {alpn: authority.client_context(*alpn) for alpn in offers}
         self.origin = authority.server_context(NAME)
         self.origin.num_tickets = 2
-        self.apps = {alpn: authority.client_context(*alpn, trusts=authority.root("proxy")) for alpn in self.offers}
+        self.apps = {alpn: authority.client_context(*alpn, trusts=authority.root("proxy")) for alpn in offers}
         self.old = authority.client_context(trusts=authority.root("proxy"))
         self.old.maximum_version = ssl.TLSVersion.TLSv1_2
         self.old.options |= ssl.OP_NO_TICKET
