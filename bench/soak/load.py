@@ -138,7 +138,7 @@ async def silent(_: aiohttp.ClientSession) -> None:
         await asyncio.sleep(random.uniform(0, 3))
 
 
-async def together(_: aiohttp.ClientSession) -> None:
+async def together(_session: aiohttp.ClientSession) -> None:
     """As many as 400 at once, all gone again."""
     async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
         gate = asyncio.Barrier(400)

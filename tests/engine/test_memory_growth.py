@@ -56,10 +56,11 @@ class World:
     def __init__(self) -> None:
         self.sessions = Sessions()
         self.leaves = LeafCache(authority.root("proxy"), now=lambda: datetime.now(UTC))
-        self.offers = {alpn: authority.client_context(*alpn) for alpn in ((), ("http/1.1",))}
+        offers: tuple[tuple[str, ...], ...] = (), ("http/1.1",)
+        self.offers = {alpn: authority.client_context(*alpn) for alpn in offers}
         self.origin = authority.server_context(NAME)
         self.origin.num_tickets = 2
-        self.apps = {alpn: authority.client_context(*alpn, trusts=authority.root("proxy")) for alpn in self.offers}
+        self.apps = {alpn: authority.client_context(*alpn, trusts=authority.root("proxy")) for alpn in offers}
         self.old = authority.client_context(trusts=authority.root("proxy"))
         self.old.maximum_version = ssl.TLSVersion.TLSv1_2
         self.old.options |= ssl.OP_NO_TICKET
@@ -100,6 +101,20 @@ class World:
             for app in (*self.apps.values(), *[self.old] * TIMES):
                 self.visit(app)
             self.vanish()
+
+
+def test_a_connection_leaves_nothing_for_the_cycle_collector() -> None:
+    """What is left to it grows old and stays for long."""
+    world = World()
+    gc.collect()
+    gc.disable()
+    try:
+        world.visit(world.apps[()])
+        world.visit(world.old)
+        world.vanish()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_as_much_is_in_use_after_twice_as_many_connections() -> None:

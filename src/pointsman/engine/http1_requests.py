@@ -88,9 +88,10 @@ class Requests:
         self._repeated.forget()
 
     def close(self) -> None:
-        """Let go of the parser, which holds us: nobody should have to wait for the cycle collector."""
+        """Let go of parser and observer, which hold us: nobody should have to wait for the cycle collector."""
         with suppress(AttributeError):  # twice is harmless
             del self._parser
+            del self._observer
 
     def on_message_begin(self) -> None:
         self._within = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httptools
@@ -50,7 +51,10 @@ class Responses:
         self.between = False
 
     def close(self) -> None:
+        """As `Requests.close`."""
         self._parser = None
+        with suppress(AttributeError):
+            del self._observer
 
     def _feed(self, data: bytes) -> None:
         self._head_size += len(data)
