@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conformance.websocket_vectors import Ear, frame
 
 from pointsman.engine import rebuild_websocket
+from pointsman.engine.events import Received, Side
 from pointsman.engine.messages import HttpFlow, Subject
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER
 from pointsman.testing.memory import APP, ORIGIN, Rig
@@ -242,3 +246,44 @@ def test_extensions_nobody_knows_make_it_pass_unread() -> None:
     chat.rig.app_sends(b"\xc1\x81" + KEY + b"?")
     assert chat.rig.take(ORIGIN) == b"\xc1\x81" + KEY + b"?"
     assert chat.seen == []
+
+
+def turns(masks: bool) -> list[bytes]:
+    return [
+        frame(masks, 1, b"text"), frame(masks, 2, b"\xff" * 300), frame(masks, 1, "ä".encode()[:1], final=False),
+        frame(masks, 0, "ä".encode()[1:]), frame(masks, 0, b"", final=False), frame(masks, 9, b"ping"),
+        frame(masks, 8, b"\x03\xe8"), frame(masks, 1, b"\xff"), frame(masks, 3, b"?"), frame(not masks, 1, b"x"),
+    ]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([APP, ORIGIN]), st.integers(0, 11)), max_size=12), st.booleans(),
+       st.integers(1, 400))  # fmt: skip
+def test_whatever_the_ends_say_each_gets_whole_frames_one_close_frame_at_most_and_an_end(
+    script: list[tuple[Side, int]], asks: bool, cut: int
+) -> None:
+    chat = Chat(asks=asks)
+    ended: set[Side] = set()
+    for side, turn in script:
+        data = turns(side is APP)[turn] if turn < 10 and side not in ended else b""
+        for at in range(0, len(data), cut):
+            chat.rig.event(Received(side, data[at : at + cut]))
+        if turn == 10:
+            ended.add(side)
+            chat.rig.ends(side)
+        elif turn == 11 and chat.rig.consults:
+            chat.rig.answer()
+    broken = any((record.error or "").startswith("refused") for record in chat.rig.records)
+    chat.rig.advance(LINGER)
+    for side in (APP, ORIGIN):
+        heard = list(Ear(masked=side is ORIGIN).feed(chat.rig.take(side)))
+        assert [opcode for opcode, _ in heard].count(8) <= 1
+        assert all(opcode != 8 for opcode, _ in heard[:-1]), "nothing comes after a close frame"
+        assert all(payload.decode() is not None for opcode, payload in heard if opcode == 1)
+        chat.rig.ends(side)
+    while chat.rig.consults and not chat.rig.over:
+        chat.rig.answer()
+    chat.rig.advance(2 * LINGER)
+    assert chat.rig.over
+    told = [record for record in chat.rig.records if record.method == "WEBSOCKET"]
+    assert len(told) == 1 and (not broken or told[0].error is not None)

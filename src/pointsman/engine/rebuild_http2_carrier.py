@@ -18,6 +18,7 @@ from pointsman.engine.rebuild import LINGER, Context, Rebuild
 from pointsman.engine.rebuild_http2_messages import lowered, request_fields, response_fields
 from pointsman.engine.transaction import Transaction
 from pointsman.engine.transaction_parts import Gathered
+from pointsman.wire.hpack import Field
 from pointsman.wire.http2_messages import ErrorCode, Http2Error, Setting
 
 QUEUE_LIMIT = 64 * 1024  # bytes waiting for one side of a stream; above that the other side gets no credit
@@ -86,6 +87,8 @@ class Http2Carrier(Rebuild):
             self._end_stream(stream, "the origin takes no more streams", ErrorCode.REFUSED_STREAM)
             return
         fields = request_fields(request, stream.protocol)
+        if request.trailers is not None and stream.left.get(Side.DOWNSTREAM) is None:
+            fields = _without_length(fields)
         stream.up = self._up.open()
         self._by_up[stream.up] = stream
         body = request.raw_content if whole else None
@@ -118,6 +121,8 @@ class Http2Carrier(Rebuild):
         body = response.raw_content if whole and has_body else None
         ends = whole and not body and response.trailers is None
         fields = response_fields(response)
+        if response.trailers is not None and stream.left.get(Side.UPSTREAM) is None:
+            fields = _without_length(fields)
         stream.begun = True
         self._down.sending.headers(stream.down, fields, end=ends, secret=self._up.secret)
         if body:
@@ -243,3 +248,8 @@ class Http2Carrier(Rebuild):
             del self._leaving[number]
             self._down.close_if_done(number)
             self._down.reset(number, ErrorCode.NO_ERROR)  # if the request is not at its end
+
+
+def _without_length(fields: list[Field]) -> list[Field]:
+    """The sender has named none, and who is told one may stop reading there (curl does), before the trailers."""
+    return [field for field in fields if field[0] != b"content-length"]

@@ -199,8 +199,8 @@ class WebSocketRebuild:
         return f"refused: the WebSocket has {self._fault}" if self._fault is not None else None
 
     def _say_close(self, to: Side) -> None:
-        """Unless it got one."""
-        if to.other not in self._closed and self._fault is not None:
+        """Unless it got one, or FIN."""
+        if to.other not in self._closed | self._told_end and self._fault is not None:
             self._closed.add(to.other)
             close = Control(Opcode.CLOSE, self._fault.code.to_bytes(2, "big"), None)
             self._out.append(Send(to, self._writers[to].control(close)))

@@ -130,9 +130,10 @@ async function answer(request, response) {
     response.on("close", () => sawCancel());
     more();
   } else if (path === "/report") {
-    await cancelled;
+    const page = JSON.parse(body.toString());
+    if (!page.error) await cancelled;
     say(200, "text/plain", "ok");
-    console.log(JSON.stringify({ ...told, page: JSON.parse(body.toString()) }));
+    console.log(JSON.stringify({ ...told, page }));
   } else say(404, "text/plain", "nothing here");
 }
 
