@@ -42,6 +42,49 @@ def test_a_request_and_its_answer_arrive_as_they_were_sent() -> None:
     assert (exchange.error, exchange.decision) == (None, "intercept")
 
 
+@pytest.mark.parametrize("listens", [False, True])
+def test_extended_connect_is_offered_on_unless_somebody_listens_to_websockets(listens: bool) -> None:
+    hooks = frozenset(("websocket_message",) if listens else ("response",))
+    world = World(hooks=hooks, listener=Listener())
+    world.origin.update_settings({8: 1})
+    world.pump()
+    assert world.app.remote_settings.get(8, 0) == (0 if listens else 1)
+
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:]]
+    world.app.send_headers(1, fields)
+    world.app.send_data(1, b"to the origin")
+    world.pump()
+    if listens:
+        (reset,) = world.of(APP, events.StreamReset)
+        assert reset.error_code == ErrorCode.PROTOCOL_ERROR
+        assert not world.of(ORIGIN, events.RequestReceived)
+    else:
+        (asked,) = world.of(ORIGIN, events.RequestReceived)
+        assert (":protocol", "websocket") in asked.headers
+        assert world.body(ORIGIN, 1) == b"to the origin"
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_gathered_message_with_trailers_gets_no_length_that_its_sender_did_not_name(announced: bool) -> None:
+    """Who is told one may stop reading there."""
+    length = [("content-length", "4")] if announced else []
+    world = World(hooks=frozenset(("request", "response")), listener=Listener())
+    world.app.send_headers(1, [(":method", "POST"), *REQUEST[1:], *length])
+    world.app.send_data(1, b"asks")
+    world.app.send_headers(1, [("x-sum", "1")], end_stream=True)
+    world.pump()
+    world.origin.send_headers(1, [(":status", "200"), *length])
+    world.origin.send_data(1, b"told")
+    world.origin.send_headers(1, [("x-sum", "2")], end_stream=True)
+    world.pump()
+
+    (asked,), (told,) = world.of(ORIGIN, events.RequestReceived), world.of(APP, events.ResponseReceived)
+    for headers in (asked.headers, told.headers):
+        assert [field for field in headers if field[0] == "content-length"] == length
+    assert world.of(ORIGIN, events.TrailersReceived)[0].headers == [("x-sum", "1")]
+    assert world.of(APP, events.TrailersReceived)[0].headers == [("x-sum", "2")]
+
+
 def test_data_goes_on_at_once_in_both_directions() -> None:
     world = World()
     world.request(end=False)
@@ -378,46 +421,3 @@ def test_any_frames_end_in_order(frames: list[tuple[bool, int, int, int, bytes]]
             assert isinstance(commands, list)
     world.rebuild.cut(1.0, "the end")
     assert len(world.rebuild.take()) >= 1
-
-
-@pytest.mark.parametrize("listens", [False, True])
-def test_extended_connect_is_offered_on_unless_somebody_listens_to_websockets(listens: bool) -> None:
-    hooks = frozenset(("websocket_message",) if listens else ("response",))
-    world = World(hooks=hooks, listener=Listener())
-    world.origin.update_settings({8: 1})
-    world.pump()
-    assert world.app.remote_settings.get(8, 0) == (0 if listens else 1)
-
-    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:]]
-    world.app.send_headers(1, fields)
-    world.app.send_data(1, b"to the origin")
-    world.pump()
-    if listens:
-        (reset,) = world.of(APP, events.StreamReset)
-        assert reset.error_code == ErrorCode.PROTOCOL_ERROR
-        assert not world.of(ORIGIN, events.RequestReceived)
-    else:
-        (asked,) = world.of(ORIGIN, events.RequestReceived)
-        assert (":protocol", "websocket") in asked.headers
-        assert world.body(ORIGIN, 1) == b"to the origin"
-
-
-@pytest.mark.parametrize("announced", [False, True])
-def test_a_gathered_message_with_trailers_gets_no_length_that_its_sender_did_not_name(announced: bool) -> None:
-    """Who is told one may stop reading there."""
-    length = [("content-length", "4")] if announced else []
-    world = World(hooks=frozenset(("request", "response")), listener=Listener())
-    world.app.send_headers(1, [(":method", "POST"), *REQUEST[1:], *length])
-    world.app.send_data(1, b"asks")
-    world.app.send_headers(1, [("x-sum", "1")], end_stream=True)
-    world.pump()
-    world.origin.send_headers(1, [(":status", "200"), *length])
-    world.origin.send_data(1, b"told")
-    world.origin.send_headers(1, [("x-sum", "2")], end_stream=True)
-    world.pump()
-
-    (asked,), (told,) = world.of(ORIGIN, events.RequestReceived), world.of(APP, events.ResponseReceived)
-    for headers in (asked.headers, told.headers):
-        assert [field for field in headers if field[0] == "content-length"] == length
-    assert world.of(ORIGIN, events.TrailersReceived)[0].headers == [("x-sum", "1")]
-    assert world.of(APP, events.TrailersReceived)[0].headers == [("x-sum", "2")]
