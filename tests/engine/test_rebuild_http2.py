@@ -42,28 +42,6 @@ def test_a_request_and_its_answer_arrive_as_they_were_sent() -> None:
     assert (exchange.error, exchange.decision) == (None, "intercept")
 
 
-@pytest.mark.parametrize("listens", [False, True])
-def test_extended_connect_is_offered_on_unless_somebody_listens_to_websockets(listens: bool) -> None:
-    hooks = frozenset(("websocket_message",) if listens else ("response",))
-    world = World(hooks=hooks, listener=Listener())
-    world.origin.update_settings({8: 1})
-    world.pump()
-    assert world.app.remote_settings.get(8, 0) == (0 if listens else 1)
-
-    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:]]
-    world.app.send_headers(1, fields)
-    world.app.send_data(1, b"to the origin")
-    world.pump()
-    if listens:
-        (reset,) = world.of(APP, events.StreamReset)
-        assert reset.error_code == ErrorCode.PROTOCOL_ERROR
-        assert not world.of(ORIGIN, events.RequestReceived)
-    else:
-        (asked,) = world.of(ORIGIN, events.RequestReceived)
-        assert (":protocol", "websocket") in asked.headers
-        assert world.body(ORIGIN, 1) == b"to the origin"
-
-
 @pytest.mark.parametrize("announced", [False, True])
 def test_a_gathered_message_with_trailers_gets_no_length_that_its_sender_did_not_name(announced: bool) -> None:
     """Who is told one may stop reading there."""
@@ -421,3 +399,25 @@ def test_any_frames_end_in_order(frames: list[tuple[bool, int, int, int, bytes]]
             assert isinstance(commands, list)
     world.rebuild.cut(1.0, "the end")
     assert len(world.rebuild.take()) >= 1
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_extended_connect_is_offered_on_unless_somebody_listens_to_websockets(listens: bool) -> None:
+    hooks = frozenset(("websocket_message",) if listens else ("response",))
+    world = World(hooks=hooks, listener=Listener())
+    world.origin.update_settings({8: 1})
+    world.pump()
+    assert world.app.remote_settings.get(8, 0) == (0 if listens else 1)
+
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *REQUEST[1:]]
+    world.app.send_headers(1, fields)
+    world.app.send_data(1, b"to the origin")
+    world.pump()
+    if listens:
+        (reset,) = world.of(APP, events.StreamReset)
+        assert reset.error_code == ErrorCode.PROTOCOL_ERROR
+        assert not world.of(ORIGIN, events.RequestReceived)
+    else:
+        (asked,) = world.of(ORIGIN, events.RequestReceived)
+        assert (":protocol", "websocket") in asked.headers
+        assert world.body(ORIGIN, 1) == b"to the origin"
