@@ -42,6 +42,27 @@ def test_a_request_and_its_answer_arrive_as_they_were_sent() -> None:
     assert (exchange.error, exchange.decision) == (None, "intercept")
 
 
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_gathered_message_with_trailers_gets_no_length_that_its_sender_did_not_name(announced: bool) -> None:
+    """Who is told one may stop reading there."""
+    length = [("content-length", "4")] if announced else []
+    world = World(hooks=frozenset(("request", "response")), listener=Listener())
+    world.app.send_headers(1, [(":method", "POST"), *REQUEST[1:], *length])
+    world.app.send_data(1, b"asks")
+    world.app.send_headers(1, [("x-sum", "1")], end_stream=True)
+    world.pump()
+    world.origin.send_headers(1, [(":status", "200"), *length])
+    world.origin.send_data(1, b"told")
+    world.origin.send_headers(1, [("x-sum", "2")], end_stream=True)
+    world.pump()
+
+    (asked,), (told,) = world.of(ORIGIN, events.RequestReceived), world.of(APP, events.ResponseReceived)
+    for headers in (asked.headers, told.headers):
+        assert [field for field in headers if field[0] == "content-length"] == length
+    assert world.of(ORIGIN, events.TrailersReceived)[0].headers == [("x-sum", "1")]
+    assert world.of(APP, events.TrailersReceived)[0].headers == [("x-sum", "2")]
+
+
 def test_data_goes_on_at_once_in_both_directions() -> None:
     world = World()
     world.request(end=False)
@@ -415,24 +436,3 @@ def test_the_end_of_what_a_listener_streams_is_told_and_not_waited_for() -> None
     world.respond()
     assert listener.heard == ["requestheaders", "request", "responseheaders", "response"]
     assert world.body(ORIGIN, 1) == b"body" and world.body(APP, 1) == b"ok" and world.exchanges()[0].error is None
-
-
-@pytest.mark.parametrize("announced", [False, True])
-def test_a_gathered_message_with_trailers_gets_no_length_that_its_sender_did_not_name(announced: bool) -> None:
-    """Who is told one may stop reading there."""
-    length = [("content-length", "4")] if announced else []
-    world = World(hooks=frozenset(("request", "response")), listener=Listener())
-    world.app.send_headers(1, [(":method", "POST"), *REQUEST[1:], *length])
-    world.app.send_data(1, b"asks")
-    world.app.send_headers(1, [("x-sum", "1")], end_stream=True)
-    world.pump()
-    world.origin.send_headers(1, [(":status", "200"), *length])
-    world.origin.send_data(1, b"told")
-    world.origin.send_headers(1, [("x-sum", "2")], end_stream=True)
-    world.pump()
-
-    (asked,), (told,) = world.of(ORIGIN, events.RequestReceived), world.of(APP, events.ResponseReceived)
-    for headers in (asked.headers, told.headers):
-        assert [field for field in headers if field[0] == "content-length"] == length
-    assert world.of(ORIGIN, events.TrailersReceived)[0].headers == [("x-sum", "1")]
-    assert world.of(APP, events.TrailersReceived)[0].headers == [("x-sum", "2")]

@@ -115,7 +115,7 @@ def test_a_page_works_over_http2_as_without_a_proxy(tmp_path: Path, kind: str, e
         "post": True,
         "missing": 404,
         "events": ["1", "2", "3"],
-        "socket": {"got": [4, [1, 2, 3], 70000, 0], "code": 4001, "clean": True},
+        "socket": {"got": [4, [1, 2, 3], 0, 70000], "code": 4001, "clean": True},
         "large": 20 << 20,
         "cancel": "AbortError",
         "protocols": ["h2"],
@@ -134,7 +134,7 @@ def test_a_page_works_over_http2_as_without_a_proxy(tmp_path: Path, kind: str, e
 def test_who_listens_to_websockets_hears_them_however_they_are_offered(tmp_path: Path, extended: bool) -> None:
     report, records = asyncio.run(browse(tmp_path, LISTENING, extended=extended))
 
-    assert report["page"]["socket"] == {"got": [len("a longer text"), [1, 2, 3], 70000, 0], "code": 4001, "clean": True}
+    assert report["page"]["socket"] == {"got": [len("a longer text"), [1, 2, 3], 0, 70000], "code": 4001, "clean": True}
     assert report["sockets"] == [["http/1.1", 4001]]
     (told,) = [one for one in records if one.method == "WEBSOCKET"]
     assert told.note is not None and told.note.startswith("4 messages up, 4 down")
