@@ -77,3 +77,25 @@ def test_curl_gets_its_pages_by_http2_and_each_is_a_record(tmp_path: Path, polic
             assert all(one.bytes_down > len(BODY) for one in records)
 
     asyncio.run(asyncio.wait_for(scenario(), 2 * PATIENCE))
+
+
+@pytest.mark.skipif(CURL is None, reason="no curl here")
+@pytest.mark.parametrize("policy", ['default = "inspect"', 'default = "intercept"'])
+def test_curl_that_knows_beforehand_gets_its_page_in_clear(tmp_path: Path, policy: str) -> None:
+    async def scenario() -> None:
+        server = await asyncio.start_server(origin, "127.0.0.1", 0)
+        async with server, running_proxy(tmp_path, policy) as proxy:
+            proxy.redirect_to(server.sockets[0].getsockname()[1])
+            address, port = proxy.address
+            process = await asyncio.create_subprocess_exec(
+                str(CURL), "-sS", "--http2-prior-knowledge", "--resolve", f"{HOST}:{port}:{address}",
+                "-w", "%{http_version}", f"http://{HOST}:{port}/a", "-o", str(tmp_path / "a"),
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+            assert (out, (tmp_path / "a").read_bytes()) == (b"2", BODY)
+            await proxy.stop()
+            (record,) = proxy.records()
+            assert (record.protocol, record.method, record.path, record.status) == ("h2c", "GET", "/a", 200)
+
+    asyncio.run(asyncio.wait_for(scenario(), 2 * PATIENCE))

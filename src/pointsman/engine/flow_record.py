@@ -43,7 +43,7 @@ class FlowRecord(Struct, frozen=True, gc=False):
     """An `Action`; None if the connection ended before there was one."""
     rule: str | None
     protocol: str
-    """tls, http/1.1, https or h2 (HTTP/1.1 or 2 inside TLS that we opened) or tcp."""
+    """tls, http/1.1 or h2c in clear, https or h2 (HTTP/1.1 or 2 inside TLS that we opened) or tcp."""
     method: str | None = None
     path: str | None = None
     status: int | None = None

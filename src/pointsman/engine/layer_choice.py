@@ -10,7 +10,8 @@ from pointsman.engine.depth import make_layer_rebuild
 from pointsman.engine.flow_facts import ContextFacts
 from pointsman.engine.flow_record import Flow
 from pointsman.engine.http1 import Http1Observer
-from pointsman.engine.interception import SPOKEN, Interception, UpstreamTls
+from pointsman.engine.http2 import Http2Observer
+from pointsman.engine.interception import HTTP2, SPOKEN, Interception, UpstreamTls
 from pointsman.engine.origin_fault import Terms
 from pointsman.engine.peek import Peeked
 from pointsman.engine.rebuild import Rebuilt
@@ -48,7 +49,9 @@ def choose_layer(
     )
     if peeked.hello is None:
         if make_rebuild is not None:
-            return Rebuilt(make_rebuild(None))
+            return Rebuilt(make_rebuild(HTTP2 if peeked.is_http2 else None))
+        if peeked.is_http2:
+            return Relay(Http2Observer(), "h2c")
         return Relay(Http1Observer()) if peeked.head is not None else Relay()
     if ignored:
         records.relayed_by_listener()

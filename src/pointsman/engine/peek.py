@@ -5,7 +5,8 @@ in the head of an HTTP request, so `Peek` keeps downstream bytes back until it c
 
     a whole ClientHello is here             Peeked(held, hello=...)
     a whole HTTP/1 request head is here     Peeked(held, head=...)
-    neither, or too many bytes, or too late Peeked(held)
+    HTTP/2's preface is here, in clear      Peeked(held, is_http2=True)
+    none of them, too many bytes, too late  Peeked(held)
 
 In SMTP or MySQL the server speaks first and the app sends nothing; then there is nothing to hold and no deadline
 either, and the owner calls `give_up` when the server has spoken.  Once bytes are held, they wait PEEK_TIMEOUT to
@@ -20,6 +21,7 @@ from typing import assert_never
 from msgspec import Struct
 
 from pointsman.wire.client_hello import ClientHello, Incomplete, parse_client_hello
+from pointsman.wire.http2_frames import PREFACE
 from pointsman.wire.http_head import HttpHead, NoHead, parse_http_head
 
 PEEK_LIMIT = 64 * 1024  # bytes held back
@@ -33,6 +35,8 @@ class Peeked(Struct, frozen=True, gc=False):
     held: bytes
     hello: ClientHello | None = None
     head: HttpHead | None = None
+    is_http2: bool = False
+    """With prior knowledge (RFC 9113 3.3): the host is asked for by each request."""
 
     @property
     def host(self) -> str | None:
@@ -59,6 +63,10 @@ class Peek:
             case ClientHello() as hello:
                 return Peeked(bytes(self._held), hello=hello)
             case Incomplete.NEED_DATA:
+                timeout = CERTAIN_TIMEOUT
+            case Incomplete.NOT_TLS if self._held.startswith(PREFACE):
+                return Peeked(bytes(self._held), is_http2=True)
+            case Incomplete.NOT_TLS if self._held.startswith(b"PRI ") and PREFACE.startswith(bytes(self._held)):
                 timeout = CERTAIN_TIMEOUT
             case Incomplete.NOT_TLS:
                 match parse_http_head(self._held):

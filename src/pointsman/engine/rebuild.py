@@ -159,7 +159,7 @@ class Rebuilt:
 
     @property
     def protocol(self) -> str:
-        return self.rebuild.protocol
+        return "h2c" if self.rebuild.protocol == "h2" else self.rebuild.protocol
 
     def start(self, now: float) -> list[Command]:
         return self.rebuild.start(now)

@@ -45,6 +45,8 @@ class RecordMaker:
 
     def decided(self, decision: Decision, peeked: Peeked) -> None:
         protocol = "tls" if peeked.hello is not None else "http/1.1" if peeked.head is not None else "tcp"
+        if peeked.is_http2:
+            protocol = "h2c"
         self._known = _Known(decision.action.value, decision.rule_name, peeked.host, protocol)
 
     def relayed_as_learned(self, entry: Entry) -> None:

@@ -14,8 +14,10 @@ from pointsman.engine.exchange import Exchange, Observer
 
 
 class Relay:
-    def __init__(self, observer: Observer | None = None) -> None:
+    def __init__(self, observer: Observer | None = None, protocol: str = "http/1.1") -> None:
+        """`protocol`: what the observer reads."""
         self._observer = observer
+        self._protocol = protocol
         self._ended: set[Side] = set()
         self.bytes_up = 0
         self.bytes_down = 0
@@ -34,7 +36,7 @@ class Relay:
 
     @property
     def protocol(self) -> str:
-        return "http/1.1" if self._observer is not None else "tcp"
+        return self._protocol if self._observer is not None else "tcp"
 
     def receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         carried = self.carry(side, data, now)

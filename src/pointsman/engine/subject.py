@@ -19,7 +19,8 @@ def subject_of(flow: Flow, peeked: Peeked | None) -> Connection:
     elif peeked is not None and peeked.hello is not None:  # what is asked inside of it is seen only after decrypting
         host, detected = peeked.host, Detected.TLS
     elif peeked is not None:
-        host = detected = method = path = None
+        host = method = path = None
+        detected = Detected.HTTP if peeked.is_http2 else None
     address, port = flow.original_destination
     process = flow.process
     if process is None:

@@ -1,7 +1,7 @@
 """Is this the start of an HTTP/1 request, and for which host?
 
 Pure and incremental like `client_hello`.  It looks at the head only as far as the decision about the connection needs;
-`engine.http1` reads messages.  HTTP/2 with prior knowledge (`PRI *`) and relatives such as RTSP are not HTTP/1.
+`engine.http1` reads messages.  HTTP/2 (`PRI *`) and relatives such as RTSP are not HTTP/1.
 """
 
 from __future__ import annotations
