@@ -1,4 +1,4 @@
-"""HTTP/2 in clear, by clients that know beforehand that the server speaks it (RFC 9113 3.3), such as gRPC without TLS."""
+"""HTTP/2 in clear, by clients that know beforehand that the server speaks it (RFC 9113 3.3): gRPC without TLS."""
 
 from __future__ import annotations
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pointsman.errors import PointsmanError
 from pointsman.system.program_path import program_path
