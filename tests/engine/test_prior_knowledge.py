@@ -8,9 +8,10 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, ResponseReceived
 
 from pointsman.engine.messages import HttpFlow, Subject
-from pointsman.engine.peek import CERTAIN_TIMEOUT, Peek
+from pointsman.engine.peek import CERTAIN_TIMEOUT, PEEK_TIMEOUT, Peek
 from pointsman.testing.memory import APP, ORIGIN, Rig
-from pointsman.wire.http2_frames import PREFACE
+from pointsman.wire.http2_frames import PREFACE, FrameType, is_greeting
+from pointsman.wire.http2_messages import write_frame, write_settings
 
 INSPECT, INTERCEPT = 'default = "inspect"', 'default = "intercept"'
 BLOCKED = 'default = "inspect"\n[[rule]]\nhost = "no.example"\naction = "block"\n'
@@ -105,6 +106,62 @@ def test_relayed_it_is_one_record_that_says_what_it_was() -> None:
     for side in (APP, ORIGIN):
         rig.ends(side)
     assert (rig.record.protocol, rig.record.path) == ("h2c", None)
+
+
+GREETING = write_settings([(3, 100)])
+
+
+@pytest.mark.parametrize("policy", [INSPECT, INTERCEPT])
+@pytest.mark.parametrize("cut", [0, 10])
+def test_a_server_that_greets_first_is_no_reason_to_look_away(policy: str, cut: int) -> None:
+    """`cut`: bytes of the app that come before."""
+    rig = Rig(policy, destination=("192.0.2.1", 80))
+    rig.app_sends(PREFACE[:cut])
+    rig.origin_sends(GREETING)
+    rig.advance(PEEK_TIMEOUT - 0.01)
+    rig.origin_sends(write_frame(FrameType.WINDOW_UPDATE, 0, 0, b"\0\0\1\0"))
+    assert not rig.received[APP] and not rig.received[ORIGIN]
+    app = H2Connection(H2Configuration(client_side=True, header_encoding=False))
+    app.initiate_connection()
+    app.send_headers(1, [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")], end_stream=True)
+    rig.app_sends(app.data_to_send()[cut:])
+    greeted = rig.take(APP)
+    assert greeted.startswith(GREETING) if policy == INSPECT else greeted
+    app.receive_data(greeted)
+    origin = H2Connection(H2Configuration(client_side=False, header_encoding=False))
+    events = origin.receive_data(rig.take(ORIGIN))
+    assert [dict(one.headers)[b":path"] for one in events if isinstance(one, RequestReceived)] == [b"/"]
+    rig.ends(ORIGIN)
+    rig.ends(APP)
+    assert (rig.records[-1].protocol, rig.records[-1].path) == ("h2c", "/")
+
+
+def test_who_is_greeted_like_that_and_stays_silent_gets_it_after_a_moment() -> None:
+    rig = Rig(INSPECT, destination=("192.0.2.1", 80))
+    rig.origin_sends(GREETING)
+    rig.advance(PEEK_TIMEOUT)
+    assert bytes(rig.received[APP]) == GREETING
+    rig.app_sends(b"hello")
+    assert bytes(rig.received[ORIGIN]) == b"hello"
+    for side in (ORIGIN, APP):
+        rig.ends(side)
+    assert rig.record.protocol == "tcp"
+
+
+def test_an_origin_that_greets_and_goes_is_heard_to_the_end() -> None:
+    rig = Rig(INSPECT, destination=("192.0.2.1", 80))
+    rig.origin_sends(GREETING)
+    rig.ends(ORIGIN)
+    assert bytes(rig.received[APP]) == GREETING and APP in rig.ended
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"220 mail\r\n", GREETING[:8], b"\0\0\5" + GREETING[3:], GREETING[:4] + b"\1" + GREETING[5:],
+     GREETING[:8] + b"\1" + GREETING[9:], b""],
+)  # fmt: skip
+def test_what_is_no_greeting(data: bytes) -> None:
+    assert is_greeting(GREETING) and is_greeting(write_settings([])) and not is_greeting(data)
 
 
 def test_half_a_preface_is_waited_for_as_long_as_a_head() -> None:

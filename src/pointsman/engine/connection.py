@@ -51,6 +51,7 @@ from pointsman.engine.subject import subject_of
 from pointsman.policy.decision import Action, Decision
 from pointsman.policy.match import Address, evaluate, possible
 from pointsman.policy.upstreams import Upstream
+from pointsman.wire.http2_frames import is_greeting
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
 ATTEMPTS_MARGIN = 1.0  # seconds by which an upstream, which keeps the dial's time itself, may be late
@@ -92,7 +93,7 @@ class Connection:
         """Decrypting was tried, and cannot be."""
         self._told_accepted = False
         self._early = bytearray()
-        """What the origin has sent while a listener to `tls_clienthello` is asked."""
+        """What the origin has sent while a listener to `tls_clienthello` is asked, or an HTTP/2 app is awaited."""
         self._pauses = Pauses()
         self._records = RecordMaker(flow)
         self._notices = Notices(flow, settings.hooks, self._records.wall)
@@ -224,7 +225,8 @@ class Connection:
             )
         if self._dialled and not self._connected and now >= (self._stage_deadline or 0.0):
             return self._dial_failed(now, f"dial: no answer within {self._settings.dial_timeout:g} s")
-        peeked = self._peek.tick(now)
+        awaited = self._early and self._stage is _Stage.PEEKING
+        peeked = self._peek.give_up() if awaited else self._peek.tick(now)
         if peeked is not None:
             return self._decide(peeked, now)
         # The app is silent: perhaps the origin speaks first.  What is decided if it does says which way to go.
@@ -235,18 +237,26 @@ class Connection:
     def _received(self, side: Side, data: bytes, now: float) -> list[Command]:
         if self._layer is not None:
             return self._after(self._layer.receive(side, data, now), now)
-        if self._notices.is_asking and side is Side.UPSTREAM:
+        if side is Side.UPSTREAM and (self._notices.is_asking or self._greets(data, now)):
             self._early += data
             return self._pauses.pause(side, "hello") if len(self._early) >= HELD_LIMIT else []
         if side is Side.UPSTREAM:  # it speaks first, so whatever the app has sent is not a whole TLS or HTTP request
             return [*self._decide(self._peek.give_up(), now), *self.handle(Received(side, data), now)]
         if self._stage is _Stage.PEEKING:
-            if not self._dialled:
+            if not self._dialled or self._early:
                 self._stage_deadline = None  # not silent: the peek's own deadline holds now
             peeked = self._peek.receive(data, now)
             return self._decide(peeked, now) if peeked is not None else []
         self._held += data
         return self._pauses.pause(Side.DOWNSTREAM, "dial") if len(self._held) >= HELD_LIMIT else []
+
+    def _greets(self, data: bytes, now: float) -> bool:
+        """An HTTP/2 server speaks at once (RFC 9113 3.4): what the app says tells what this is, if it comes soon."""
+        if self._stage is not _Stage.PEEKING or not (self._early or is_greeting(data)):
+            return False
+        if not self._early and self._peek.deadline is None:
+            self._stage_deadline = now + PEEK_TIMEOUT
+        return True
 
     def _ended(self, side: Side, now: float) -> list[Command]:
         if self._layer is not None:
@@ -262,6 +272,8 @@ class Connection:
         self._peeked = peeked
         self._held += peeked.held
         self._peek.deadline = None
+        if self._connected:
+            self._stage_deadline = None
         self._decision = evaluate(self._settings.policy, subject_of(self._flow, peeked))
         self._records.decided(self._decision, peeked)
         self._stage = _Stage.DECIDED

@@ -40,6 +40,13 @@ Frame = tuple[int, int, int, int, bytes]
 """Type, flags, stream, size of the whole frame in bytes, payload (empty unless the type is in READ)."""
 
 
+def is_greeting(data: bytes) -> bool:
+    """Does it begin as an HTTP/2 server does: with SETTINGS (RFC 9113 3.4, 6.5), which has entries of 6 bytes?"""
+    head = data[:HEADER_SIZE]
+    size = int.from_bytes(head[:3], "big")
+    return head[3:] == bytes((FrameType.SETTINGS, 0, 0, 0, 0, 0)) and size % 6 == 0 and size <= KEPT_LIMIT
+
+
 class FrameError(ValueError):
     """Not HTTP/2, or more of it than we keep."""
 
