@@ -13,6 +13,7 @@ from pointsman.engine.peek import CERTAIN_TIMEOUT, PEEK_TIMEOUT
 from pointsman.testing.authority import client_hello
 from pointsman.testing.memory import APP, EPOCH, ORIGIN, Rig
 from pointsman.wire.client_hello import ClientHello, parse_client_hello
+from pointsman.wire.http2_messages import write_settings
 from pointsman.wire.tls_alert import Alert, fatal_alert
 
 RELAY = 'default = "relay"'
@@ -374,6 +375,19 @@ def test_a_silent_app_is_dialled_as_if_it_never_speaks_and_anew_if_it_does() -> 
 
     assert rig.dialled == [(None, None), ("u", "a.example")]
     assert rig.take(ORIGIN) == GET
+
+
+def test_what_a_dropped_origin_said_goes_with_it() -> None:
+    greeting = write_settings([])
+    rig = Rig(UPSTREAM)
+    rig.advance(PEEK_TIMEOUT)
+    rig.origin_sends(greeting)
+    rig.app_sends(GET)
+
+    assert rig.dialled == [(None, None), ("u", "a.example")]
+    assert rig.take(APP) == b""
+    rig.origin_sends(greeting)
+    assert rig.take(APP) == greeting, "the new one's"
 
 
 def test_a_silent_app_whose_every_connection_goes_through_an_upstream_is_not_dialled_around_it() -> None:

@@ -304,6 +304,8 @@ class Connection:
             return asking
         self._dialled, self._connected, self._upstream = True, False, upstream
         self._began_dial = now
+        self._early.clear()  # of the connection that this one replaces
+        self._pauses.forget(Side.UPSTREAM)
         self._notices.dialled(upstream, now)
         self._records.upstream = upstream.name if upstream is not None else None
         self._stage_deadline = now + self._settings.dial_timeout + (ATTEMPTS_MARGIN if upstream is not None else 0.0)

@@ -9,10 +9,10 @@ in the head of an HTTP request, so `Peek` keeps downstream bytes back until it c
     none of them, too many bytes, too late  Peeked(held)
 
 In SMTP or MySQL the server speaks first and the app sends nothing; then there is nothing to hold and no deadline
-either, and the owner calls `give_up` when the server has spoken (an HTTP/2 server speaks at once, too, but there the app
-does as well).  Once bytes are held, they wait PEEK_TIMEOUT to become clear, or CERTAIN_TIMEOUT if they can only be TLS
-or HTTP: there the server is silent until the app has finished, and giving up early would let through undecided whoever
-dribbles its hello.
+either, and the owner calls `give_up` when the server has spoken (an HTTP/2 server speaks at once, but so does its app).
+Once bytes are held, they wait PEEK_TIMEOUT to become clear, or CERTAIN_TIMEOUT if they can only be TLS or HTTP: there
+the server is silent until the app has finished, and giving up early would let through undecided whoever dribbles its
+hello.
 """
 
 from __future__ import annotations
