@@ -14,6 +14,7 @@ _FRAMING = re.compile(
     r"|whitespace after header|space after start line|expected LF after header",
     re.IGNORECASE,
 )
+_LONE_CR = re.compile(rb"\r[^\n]")
 _BARE_LF = re.compile(r"expected CR after|Expected CRLF after")
 
 
@@ -27,6 +28,8 @@ class Lines:
     def __init__(self) -> None:
         self.has_crlf = False
         """It has ended one of this message with CRLF."""
+        self._has_lone_cr = False
+        """Which some readers take for the end of a line, and others for a space (RFC 9112 2.2)."""
         self._last = b""
         self._suspected = False
 
@@ -35,10 +38,11 @@ class Lines:
         if not self.has_crlf:
             joined = self._last + data
             self.has_crlf = b"\r\n" in joined.partition(b"\n\n")[0]
+            self._has_lone_cr = self._has_lone_cr or _LONE_CR.search(joined) is not None
             self._last = joined[-1:]
 
     def message_over(self) -> None:
-        self.has_crlf, self._last = False, b""
+        self.has_crlf, self._has_lone_cr, self._last = False, False, b""
 
     def is_ambiguous(self, reason: str, data: bytes) -> bool:
         """`data`: what the parser was given when it failed.
@@ -48,7 +52,7 @@ class Lines:
         """
         if _BARE_LF.search(reason) is None:
             return _FRAMING.search(reason) is not None
-        if "chunk" in reason or self.has_crlf:
+        if "chunk" in reason or self.has_crlf or self._has_lone_cr:
             return True
         self._suspected, self._last = True, b""
         return self.is_mixed(data)
