@@ -1,6 +1,11 @@
-"""Which sides of a connection are not read from, and why: a side reads again when every reason is gone."""
+"""Which sides of a connection are not read from, and why: a side reads again when every reason is gone.
+
+It is told when to pause and for what; why a layer or a queue wants it is not known here.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sized
 
 from pointsman.engine.commands import Command, Pause, Resume
 from pointsman.engine.events import Side
@@ -39,3 +44,16 @@ class Pauses:
     def forget(self, side: Side) -> None:
         """Another connection takes its place."""
         self._reasons[side].clear()
+
+
+def held_back(waiting: Mapping[Side, Sized], paused: set[Side], limit: int) -> list[Command]:
+    """Pause each side of which as much waits as `limit`, and let it go on once it is less; `paused` is kept up."""
+    commands: list[Command] = []
+    for side, held in waiting.items():
+        if len(held) >= limit and side not in paused:
+            paused.add(side)
+            commands.append(Pause(side))
+        elif len(held) < limit and side in paused:
+            paused.discard(side)
+            commands.append(Resume(side))
+    return commands

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
+from pointsman.engine.commands import Command, Consult, End, Resume, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.framing import carries_body
 from pointsman.engine.messages import Headers, Response
+from pointsman.engine.pauses import held_back
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER, Context, Rebuild
 from pointsman.engine.rebuild_http1_messages import Persistence, error_page, request_bytes, response_bytes
 from pointsman.engine.rebuild_tunnel import Tunnel
@@ -216,13 +217,7 @@ class Http1Carrier(Rebuild):
     def _hold_back(self) -> None:
         if len(self._from_app) < HELD_LIMIT and len(self._from_origin) < HELD_LIMIT and not self._paused:
             return
-        for side, waiting in self._waiting.items():
-            if len(waiting) >= HELD_LIMIT and side not in self._paused:
-                self._paused.add(side)
-                self._out.append(Pause(side))
-            elif len(waiting) < HELD_LIMIT and side in self._paused:
-                self._paused.discard(side)
-                self._out.append(Resume(side))
+        self._out += held_back(self._waiting, self._paused, HELD_LIMIT)
 
 
 def _is_soon_over(body: Body | None) -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pointsman.engine.commands import Command, Consult, End, Pause, Resume, Send
+from pointsman.engine.commands import Command, Consult, End, Send
 from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.injection import INJECT, Injections
 from pointsman.engine.messages import FlowError, HttpFlow, WebSocketData, WebSocketMessage
+from pointsman.engine.pauses import held_back
 from pointsman.engine.rebuild import HELD_LIMIT, LINGER, Context
 from pointsman.engine.websocket import WebSocketObserver
 from pointsman.wire.websocket_frames import FrameError, Opcode
@@ -272,13 +273,7 @@ class WebSocketRebuild:
         self._out.append(Send(side.other, self._writers[side.other].piece(piece)))
 
     def _hold_back(self) -> None:
-        for side, waiting in self._waiting.items():
-            if len(waiting) >= HELD_LIMIT and side not in self._paused:
-                self._paused.add(side)
-                self._out.append(Pause(side))
-            elif len(waiting) < HELD_LIMIT and side in self._paused:
-                self._paused.discard(side)
-                self._out.append(Resume(side))
+        self._out += held_back(self._waiting, self._paused, HELD_LIMIT)
 
     def _tell(self, hook: str) -> None:
         if hook in self._hooks:
