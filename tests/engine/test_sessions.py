@@ -66,6 +66,23 @@ def test_a_server_that_gives_sessions_and_takes_none_is_left_alone() -> None:
     assert not sessions.wants((NAME, 443), client, 1000.0)
 
 
+def test_connections_side_by_side_are_refused_as_one() -> None:
+    """Else each of them would have the next one asked for, and offer that in vain."""
+    sessions, client, key = Sessions(), authority.client_context(), (NAME, 443)
+    visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
+    first = sessions.find(key, client, 1000.0)
+    assert first is not None
+
+    asks_anew = [sessions.refused(key, client, first, 1000.0) for _ in range(3)]
+    visit(sessions, client, server(ssl.TLSVersion.TLSv1_3))
+    second = sessions.find(key, client, 1000.0)
+
+    assert asks_anew == [True] * 3  # nobody has, yet
+    assert second is not None and second is not first
+    assert sessions.refused(key, client, first, 1000.0) is False, "it is not the first one's fault"
+    assert sessions.find(key, client, 1000.0) is second
+
+
 def test_another_offer_gets_a_full_handshake() -> None:
     """Its context is another one, and OpenSSL would raise."""
     sessions, context = Sessions(), server(ssl.TLSVersion.TLSv1_3)

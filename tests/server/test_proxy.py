@@ -14,13 +14,14 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pointsman.control.proxy import YOUNG_OBJECTS, _rare_collections
-from pointsman.engine.commands import Command, Pause
+from pointsman.engine.commands import Command, Pause, Report, Send
 from pointsman.engine.events import Side
-from pointsman.server.connection_task import ConnectionTask
+from pointsman.server.connection_task import CARRY_OUT, ConnectionTask
 from pointsman.server.limits import Limits
 from pointsman.server.server import Server
 from pointsman.server.stream import HIGH_WATER
@@ -486,12 +487,16 @@ def test_a_connection_that_does_not_finish_is_reset_at_the_end_of_the_drain(tmp_
     run(scenario())
 
 
+def test_every_command_of_the_engine_is_carried_out() -> None:
+    assert {Send, Report, *CARRY_OUT} == set(get_args(Command))
+
+
 def test_nothing_is_left_of_a_hundred_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apps: list[int] = []
     ended = Server._ended
 
-    def count_apps(server: Server, task: asyncio.Task[None]) -> None:
-        ended(server, task)
+    def count_apps(server: Server, connection: ConnectionTask, bug: Exception | None) -> None:
+        ended(server, connection, bug)
         apps.append(len(server._of_app))
 
     monkeypatch.setattr(Server, "_ended", count_apps)

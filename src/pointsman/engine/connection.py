@@ -82,6 +82,8 @@ class Connection:
         self._upstream: Upstream | None = None
         """The one that was dialled through."""
         self._decision: Decision | None = None
+        self._settled: Decision | None = None
+        """Whatever the app may say, it is this."""
         self._layer: Layer | None = None
         self.carrier: Relay | Interception | None = None
         """Once the layer only carries: `received` by the shortest way is its `carry`, which gives what goes to the
@@ -112,10 +114,12 @@ class Connection:
         self._last_moment = now + self._settings.life_timeout
         self._records.start(now)
         decisions = possible(self._settings.policy, subject_of(self._flow, None))
+        if len(decisions) == 1:
+            self._settled = decisions[0]
         upstreams = [self._upstream_of(decision) for decision in decisions]
         by_name = upstreams[0] is not None and upstreams[0].asks_by_name
         if len(decisions) == 1 and not decisions[0].action.decrypts and not by_name:
-            return self._decide(Peeked(b""), now)  # nothing it might say changes this, so nobody reads it
+            return self._decide(_NOTHING, now)  # nothing it might say changes this, so nobody reads it
         actions = {decision.action for decision in decisions}
         if any(upstreams) or Action.BLOCK in actions or (Action.INTERCEPT in actions and self._notices.wants_server()):
             self._stage_deadline = now + PEEK_TIMEOUT
@@ -230,7 +234,7 @@ class Connection:
         if peeked is not None:
             return self._decide(peeked, now)
         # The app is silent: perhaps the origin speaks first.  What is decided if it does says which way to go.
-        return self._dial(now, self._upstream_of(evaluate(self._settings.policy, subject_of(self._flow, Peeked(b"")))))
+        return self._dial(now, self._upstream_of(self._evaluated(_NOTHING)))
 
     # Peeking and deciding.
 
@@ -274,7 +278,7 @@ class Connection:
         self._peek.deadline = None
         if self._connected:
             self._stage_deadline = None
-        self._decision = evaluate(self._settings.policy, subject_of(self._flow, peeked))
+        self._decision = self._settled or self._evaluated(peeked)
         self._records.decided(self._decision, peeked)
         self._stage = _Stage.DECIDED
         if self._decision.action is Action.BLOCK:
@@ -288,6 +292,9 @@ class Connection:
         notices = self._notices.decided(self._decision, peeked)
         dial = self._dial(now, self._upstream_of(self._decision), peeked.host)
         return [*notices, *(self._run(now) if self._connected else dial)]
+
+    def _evaluated(self, peeked: Peeked) -> Decision:
+        return evaluate(self._settings.policy, subject_of(self._flow, peeked))
 
     def _upstream_of(self, decision: Decision) -> Upstream | None:
         return self._settings.policy.upstream_of(decision.rule)
@@ -312,8 +319,9 @@ class Connection:
         return [Dial(upstream, host, self._destination)]
 
     def _ask_server(self, now: float) -> list[Command]:
-        decision = self._decision or evaluate(self._settings.policy, subject_of(self._flow, Peeked(b"")))
-        return self._notices.ask_server(decision, self._peeked, now)
+        if not self._notices.wants_server():
+            return []
+        return self._notices.ask_server(self._decision or self._evaluated(_NOTHING), self._peeked, now)
 
     def _server_allowed(self, now: float) -> list[Command]:
         """A listener has said whether to dial, and where to."""
@@ -376,7 +384,7 @@ class Connection:
             return Relay()
         return choose_layer(
             self._flow, self._settings, self._decision, self._peeked, self._records, now,
-            ignored=self._notices.ignored, facts=self._notices.facts,
+            is_settled=self._settled is not None, ignored=self._notices.ignored, facts=self._notices.facts,
         )  # fmt: skip
 
     def _after(self, commands: list[Command], now: float) -> list[Command]:

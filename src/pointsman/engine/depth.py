@@ -19,23 +19,26 @@ from pointsman.engine.rebuild_http2 import Http2Rebuild
 from pointsman.engine.rebuild_tcp import TcpRebuild
 from pointsman.engine.rebuild_tls import MakeRebuild
 from pointsman.engine.request_policy import RequestPolicy
+from pointsman.engine.subject import subject_of
 from pointsman.policy.decision import Action, Decision
-from pointsman.policy.match import Connection
 from pointsman.policy.rules import Policy
 
 
 def make_layer_rebuild(
     flow: Flow,
     policy: Policy,
-    subject: Connection,
     decision: Decision,
     peeked: Peeked,
     wall: Callable[[float], float],
     hooks: Callable[[], frozenset[str]],
     facts: ContextFacts | None = None,
+    *,
+    is_settled: bool = False,
 ) -> MakeRebuild | None:
-    """None: looking on is enough."""
-    requests = RequestPolicy(policy, subject, decision)
+    """None: looking on is enough.  `is_settled`: no request can change the decision."""
+    if is_settled and decision.action is not Action.INTERCEPT:
+        return None
+    requests = RequestPolicy(policy, subject_of(flow, peeked), decision)
     changes = requests.depth.may_change and bool(hooks())
     if not (decision.action is Action.INTERCEPT or requests.depth.may_refuse or changes):
         return None

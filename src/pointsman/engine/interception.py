@@ -74,7 +74,7 @@ class Interception:
         self._session_key = name, port
         context = upstream_tls(alpn)
         session = self._sessions.find(self._session_key, context, now)
-        self._offered = session is not None
+        self._offered = session
         self._session_refused = False
         self._wants_session = self._sessions.wants(self._session_key, context, now)
         self._name = name
@@ -223,9 +223,11 @@ class Interception:
         if done:
             self._state = _State.MINTING
             self._heard.clear()
-            if self._offered and not self._upstream.resumed():
+            offered, self._offered = self._offered, None
+            if offered is not None and not self._upstream.resumed():
                 self._session_refused = True
-                self._wants_session = self._sessions.refused(self._session_key, self._upstream.context, now)
+                context = self._upstream.context
+                self._wants_session = self._sessions.refused(self._session_key, context, offered, now)
             if self._upstream.alpn() == HTTP2:
                 self._observer = Http2Observer()
             upstream = self._upstream

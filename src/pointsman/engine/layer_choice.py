@@ -19,7 +19,6 @@ from pointsman.engine.rebuild_tls import RebuiltInterception
 from pointsman.engine.record_maker import RecordMaker
 from pointsman.engine.relay import Relay
 from pointsman.engine.settings import Settings
-from pointsman.engine.subject import subject_of
 from pointsman.policy.decision import Decision
 from pointsman.policy.rules import Rule
 from pointsman.wire.client_hello import ClientHello
@@ -37,15 +36,16 @@ def choose_layer(
     records: RecordMaker,
     now: float,
     *,
+    is_settled: bool,
     ignored: bool,
     facts: ContextFacts | None,
 ) -> Layer:
-    """`ignored`: a listener wants this connection left alone; `facts`: what listeners see of it."""
+    """`is_settled`: no request can change the decision; `ignored`: a listener wants this connection left alone;
+    `facts`: what listeners see of it."""
     if not decision.action.decrypts:
         return Relay()
-    subject = subject_of(flow, peeked)
     make_rebuild = make_layer_rebuild(
-        flow, settings.policy, subject, decision, peeked, records.wall, settings.hooks, facts
+        flow, settings.policy, decision, peeked, records.wall, settings.hooks, facts, is_settled=is_settled
     )
     if peeked.hello is None:
         if make_rebuild is not None:

@@ -81,16 +81,18 @@ class Sessions:
             facts = self._facts[certificate] = read()
         return facts
 
-    def refused(self, key: Key, context: ssl.SSLContext, now: float) -> bool:
+    def refused(self, key: Key, context: ssl.SSLContext, offered: ssl.SSLSession, now: float) -> bool:
         """The server did not take the session it was offered.  True if it should be asked for another one.
 
-        It may have forgotten, once.  One that refuses twice in a row gives sessions and takes none.
+        It may have forgotten, once.  One that refuses twice in a row gives sessions and takes none; of many connections
+        that have offered it the same one, only the first to be refused says anything new.
         """
-        kept = self._kept.pop((key, context), None)
-        if kept is not None and kept.after_refusal:
-            self._put(key, context, _Kept(None, now + LIFETIME))
-            return False
-        return self._reads_left != 0
+        kept = self._kept.get((key, context))
+        if kept is not None and kept.session is offered:
+            del self._kept[key, context]
+            if kept.after_refusal:
+                self._put(key, context, _Kept(None, now + LIFETIME))
+        return self.wants(key, context, now)
 
     def _fresh(self, key: Key, context: ssl.SSLContext, now: float) -> _Kept | None:
         kept = self._kept.get((key, context))

@@ -1,17 +1,18 @@
 """Carry out what the engine says about one connection: two streams, a timer, a dial and a leaf under way.
 
-It decides nothing.  What the event loop tells becomes events of the engine, commands become calls, in order.  When
-`run` returns, both sockets are closed and nothing of the connection is left.
+It decides nothing.  What the event loop tells becomes events of the engine, commands become calls, in order.  When it
+says that it is over, both sockets are closed and nothing of the connection is left.  It is no coroutine: all it does
+is answer calls, and a task of asyncio's for each connection would cost more than it has to say.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, Final
 
 from pointsman.authority.leaf_cache import LeafCache
 from pointsman.engine.commands import (
@@ -74,14 +75,20 @@ class Services:
 
 class ConnectionTask:
     def __init__(
-        self, connection: Connection, destination: tuple[Address, int], records: bytes, services: Services
+        self,
+        connection: Connection,
+        destination: tuple[Address, int],
+        records: bytes,
+        services: Services,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._connection = connection
         self._destination = destination
         self._records = records
         self._services = services
-        self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
+        self._loop = loop
+        self._time = loop.time
+        self._knows_readiness = knows_readiness(loop)
         self._streams: dict[Side, Stream] = {}
         self._events: list[Event] = []
         self._handling = False
@@ -90,19 +97,29 @@ class ConnectionTask:
         self._dropped = 0
         """Upstream streams that the engine knows no more, and that have not said their last word."""
         self._work: set[asyncio.Task[None]] = set()
-        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._is_over = False
+        self._tell_over: Callable[[ConnectionTask, Exception | None], None] | None = None
         self._bug: Exception | None = None
 
-    async def run(self, accepted: socket.socket) -> None:
-        """From the accepted socket, which is ours from now on, to the last byte.  Raises what was a bug of ours."""
+    def start(self, accepted: socket.socket, over: Callable[[ConnectionTask, Exception | None], None]) -> None:
+        """From the accepted socket, which is ours from now on, to the last byte.
+
+        Then `over` is called, once and perhaps before this returns, with what was a bug of ours if there was one.
+        """
+        self._tell_over = over
+        if not self._knows_readiness:
+            self._start(self._open_accepted(accepted))
+            return
         try:
-            self._side_opened(Side.DOWNSTREAM, await open_stream(accepted, Side.DOWNSTREAM, self))
-            await self._over
-        finally:
-            await self._tear_down()
+            stream = ReadyStream(accepted, Side.DOWNSTREAM, self, self._loop)
+        except Exception as bug:
             accepted.close()
-        if self._bug is not None:
-            raise self._bug
+            self._crashed(bug)
+        else:
+            self._side_opened(Side.DOWNSTREAM, stream)
+
+    async def _open_accepted(self, accepted: socket.socket) -> None:
+        self._side_opened(Side.DOWNSTREAM, await open_stream(accepted, Side.DOWNSTREAM, self))
 
     @property
     def app(self) -> str | None:
@@ -158,7 +175,12 @@ class ConnectionTask:
         elif side is Side.UPSTREAM:
             self._handle(Connected(via))
         else:
-            self._guarded(lambda: self._do(self._connection.start(self._loop.time())))
+            try:
+                commands = self._connection.start(self._time())
+            except Exception as bug:
+                self._crashed(bug)
+            else:
+                self._handle_events(commands)
 
     # Events and commands.
 
@@ -166,24 +188,23 @@ class ConnectionTask:
         # A write may call back at once (congested): such events wait until the commands before them are done.
         self._events.append(event)
         if not self._handling and self._bug is None:
-            self._guarded(self._handle_events)
+            self._handle_events()
 
-    def _handle_events(self) -> None:
+    def _handle_events(self, first: Sequence[Command] = ()) -> None:
+        """The loop would log a bug and leave the other side open; here it ends the connection and goes to `over`."""
+        connection = self._connection
         self._handling = True
         try:
+            if first:
+                self._do(first)
             while self._events:
-                self._do(self._connection.handle(self._events.pop(0), self._loop.time()))
-        finally:
-            self._handling = False
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """The loop would log a bug and leave the other side open; here it ends the connection, and `run` raises it."""
-        try:
-            step()
-            if self._connection.carrier is None:
+                self._do(connection.handle(self._events.pop(0), self._time()))
+            if connection.carrier is None:
                 self._arm()
         except Exception as bug:
             self._crashed(bug)
+        finally:
+            self._handling = False
 
     def _crashed(self, bug: Exception) -> None:
         self._bug = bug
@@ -191,51 +212,43 @@ class ConnectionTask:
         self._set_over()
 
     def _do(self, commands: Iterable[Command]) -> None:
-        streams = self._streams
         for command in commands:
-            match command:
-                case Send(side, data):
-                    if side in streams:
-                        streams[side].write(data)
-                case Report(record):
-                    self._services.report(record)
-                case Consult():
-                    self._consult(command)
-                case Pause(side):
-                    if side in streams:
-                        streams[side].pause()
-                case Resume(side):
-                    if side in streams:
-                        streams[side].resume()
-                case End(side):
-                    if side in streams:
-                        streams[side].end()
-                case Dial(upstream, host, destination):
-                    self._destination = destination or self._destination
-                    self._dial(upstream, host)
-                case MintLeaf():
-                    self._mint(command)
-                case Learn(host, reason, lasted):
-                    self._services.learn(self._connection.app, host, reason, lasted)
-                case Close():
-                    self._close()
-                case Abort():
-                    self._abort()
-                case _:
-                    assert_never(command)
+            if isinstance(command, Send):
+                stream = self._streams.get(command.side)
+                if stream is not None:
+                    stream.write(command.data)
+            elif isinstance(command, Report):
+                self._services.report(command.record)
+            else:
+                CARRY_OUT[type(command)](self, command)
+
+    def _pause(self, command: Pause) -> None:
+        if command.side in self._streams:
+            self._streams[command.side].pause()
+
+    def _resume(self, command: Resume) -> None:
+        if command.side in self._streams:
+            self._streams[command.side].resume()
+
+    def _end(self, command: End) -> None:
+        if command.side in self._streams:
+            self._streams[command.side].end()
+
+    def _learn(self, command: Learn) -> None:
+        self._services.learn(self._connection.app, command.host, command.reason, command.lasted)
 
     def _consult(self, command: Consult) -> None:
         hooks, number = self._services.hooks, command.number
         if hooks is None or hooks.run(command.hook, command.subject, lambda: self._handle(Consulted(number))):
             self._events.append(Consulted(number))
 
-    def _close(self) -> None:
+    def _close(self, _: Close) -> None:
         self._cancel_work()
         for stream in list(self._streams.values()):
             stream.close()
         self._check_over()
 
-    def _abort(self) -> None:
+    def _abort(self, _: Abort | None = None) -> None:
         self._cancel_work()
         for stream in list(self._streams.values()):
             stream.abort()
@@ -246,24 +259,20 @@ class ConnectionTask:
             self._set_over()
 
     def _set_over(self) -> None:
-        if not self._over.done():
-            self._over.set_result(None)
-
-    async def _tear_down(self) -> None:
-        """Harmless when all is done; the whole truth when `run` was cancelled."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for stream in list(self._streams.values()):
-            stream.abort()
-        self._cancel_work()
-        if self._work:
-            await asyncio.wait(self._work)
+        """Said once what is still under way has ended, too."""
+        if not self._is_over:
+            self._is_over = True
+            if self._timer is not None:
+                self._timer.cancel()
+        if not self._work and self._tell_over is not None:
+            over, self._tell_over = self._tell_over, None
+            over(self, self._bug)
 
     # Time.
 
     def _arm(self) -> None:
         """The timer may ring too early, never too late: a deadline that moved on is found when it rings."""
-        if self._over.done():
+        if self._is_over:
             return
         deadline = self._connection.deadline
         if self._timer is not None:
@@ -274,7 +283,12 @@ class ConnectionTask:
 
     def _tick(self) -> None:
         self._timer = None
-        self._guarded(lambda: self._do(self._connection.tick(self._loop.time())))
+        try:
+            commands = self._connection.tick(self._time())
+        except Exception as bug:
+            self._crashed(bug)
+            return
+        self._handle_events(commands)
         if self._timer is None:
             self._arm()
 
@@ -283,8 +297,13 @@ class ConnectionTask:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(self._watched(work))
         self._work.add(task)
-        task.add_done_callback(self._work.discard)
-        task.add_done_callback(lambda _: work.close())  # cancelled before its first step, it was never awaited
+        task.add_done_callback(lambda task: self._worked(task, work))
+
+    def _worked(self, task: asyncio.Task[None], work: Coroutine[None, None, None]) -> None:
+        work.close()  # cancelled before its first step, it was never awaited
+        self._work.discard(task)
+        if self._is_over:
+            self._set_over()
 
     async def _watched(self, work: Coroutine[None, None, None]) -> None:
         try:
@@ -298,10 +317,11 @@ class ConnectionTask:
         for task in self._work:
             task.cancel()
 
-    def _dial(self, upstream: Upstream | None, host: str | None) -> None:
+    def _dial(self, command: Dial) -> None:
+        self._destination = command.destination or self._destination
         self._drop_upstream()
-        if upstream is not None:
-            self._start(self._dial_through(upstream, host))
+        if command.upstream is not None:
+            self._start(self._dial_through(command.upstream, command.host))
         else:
             self._dial_straight()
 
@@ -329,7 +349,7 @@ class ConnectionTask:
             self.received(Side.UPSTREAM, dialled.leftover)
 
     def _dial_straight(self) -> None:
-        if not knows_readiness(self._loop):
+        if not self._knows_readiness:
             self._start(self._dial_in_task())
             return
         try:
@@ -337,19 +357,19 @@ class ConnectionTask:
         except OSError as error:
             self._handle(ConnectFailed(describe(error)))
             return
-        self._dialling = ReadyDial(upstream, self._dialled)
+        self._dialling = ReadyDial(upstream, self._dialled, self._loop)
         self._dialling.start(self._destination)
 
     def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
         self._dialling = None  # or the two would hold each other, and all that we hold, until the cycle collector looks
         if self._bug is not None or self._connection.closing:
             if error is None:
-                readiness().forget(upstream.fileno())
+                readiness(self._loop).forget(upstream.fileno())
             upstream.close()
         elif error is not None:
             self._handle(ConnectFailed(describe(error)))
         else:
-            self._side_opened(Side.UPSTREAM, ReadyStream(upstream, Side.UPSTREAM, self))
+            self._side_opened(Side.UPSTREAM, ReadyStream(upstream, Side.UPSTREAM, self, self._loop))
 
     async def _dial_in_task(self) -> None:
         try:
@@ -375,3 +395,17 @@ class ConnectionTask:
             self._handle(LeafFailed(str(error)))
             return
         self._handle(LeafReady(context))
+
+
+CARRY_OUT: Final[dict[type[Command], Callable[[ConnectionTask, Any], None]]] = {
+    Dial: ConnectionTask._dial,
+    End: ConnectionTask._end,
+    Pause: ConnectionTask._pause,
+    Resume: ConnectionTask._resume,
+    MintLeaf: ConnectionTask._mint,
+    Learn: ConnectionTask._learn,
+    Consult: ConnectionTask._consult,
+    Close: ConnectionTask._close,
+    Abort: ConnectionTask._abort,
+}
+"""What `_do` does not do itself, since there is one for each chunk of bytes and for each exchange."""

@@ -24,10 +24,16 @@ _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 class ReadyDial:
     """A dial on a loop that knows readiness, without a task of its own; `done` is called once, unless cancelled."""
 
-    def __init__(self, upstream: socket.socket, done: Callable[[socket.socket, OSError | None], None]) -> None:
+    def __init__(
+        self,
+        upstream: socket.socket,
+        done: Callable[[socket.socket, OSError | None], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._upstream = upstream
         self._done = done
-        self._readiness = readiness()
+        self._loop = loop
+        self._readiness = readiness(loop)
         self._waiting = False
         self._over = False
 
@@ -37,7 +43,7 @@ class ReadyDial:
             self._waiting = True
             self._readiness.watch(self._upstream.fileno(), WRITE, self._writable)
         else:  # not before the command that asked for it is done
-            asyncio.get_running_loop().call_soon(self._finish, error)
+            self._loop.call_soon(self._finish, error)
 
     def cancel(self) -> None:
         """Harmless when it is over."""

@@ -11,7 +11,6 @@ import asyncio
 import select
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 if sys.platform == "linux":  # Windows' Proactor loop knows no readiness at all
@@ -46,8 +45,10 @@ class Readiness:
     def forget(self, descriptor: int) -> None:
         """Before its number can be another's.  Harmless if nobody watches it."""
         if self._calls.pop(descriptor, None) is not None:
-            with suppress(OSError):  # closed already, of which epoll took note
+            try:
                 self._epoll.unregister(descriptor)
+            except OSError:
+                return  # closed already, of which epoll took note
 
     def serve(self) -> None:
         """Call whoever waits for what is so; the rest comes up again, since nothing is forgotten by asking."""
@@ -62,9 +63,9 @@ class Readiness:
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Readiness] = WeakKeyDictionary()
 
 
-def readiness() -> Readiness:
-    """Of the running loop."""
-    loop = asyncio.get_running_loop()
+def readiness(loop: asyncio.AbstractEventLoop | None = None) -> Readiness:
+    """Of this loop, or of the running one: to ask for that is a system call up to Python 3.11."""
+    loop = loop or asyncio.get_running_loop()
     found = _of_loop.get(loop)
     if found is None:
         found = _of_loop[loop] = Readiness()

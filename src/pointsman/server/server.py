@@ -1,4 +1,4 @@
-"""The proxy's server: every accepted connection becomes a task of its own, or is refused.
+"""The proxy's server: every accepted connection gets somebody who carries it out, or is refused.
 
 The listener is for redirected connections only.  A connection that nobody redirected has no original destination, and
 serving it would make an open proxy; it gets RST and a count.  What happens on a connection is the engine's business.
@@ -51,7 +51,9 @@ class Server:
         self._services = services
         self._limits = limits
         self._ids = count(first_id)
-        self._tasks: dict[asyncio.Task[None], ConnectionTask] = {}
+        self._connections: set[ConnectionTask] = set()
+        self._emptied: asyncio.Future[None] | None = None
+        """Somebody waits until there are none."""
         self._of_app: dict[str, int] = {}
         """How many connections are open, by program."""
         self.counters = Counters()
@@ -64,55 +66,59 @@ class Server:
     async def serve(self, listening: Sequence[socket.socket], stop: asyncio.Event) -> None:
         """Accept until `stop` is set, then let open connections finish for as long as the limits say."""
         keep_freed_blocks()
-        async with asyncio.TaskGroup() as group:
-            accepting = [
-                group.create_task(
-                    accept_forever(
-                        one,
-                        lambda accepted: self._take(accepted, group),
-                        self.counters,
-                        self._limits.accept_at_once,
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                accepting = [
+                    group.create_task(
+                        accept_forever(
+                            one,
+                            lambda accepted: self._take(accepted, loop),
+                            self.counters,
+                            self._limits.accept_at_once,
+                        )
                     )
-                )
-                for one in listening
-            ]
-            await stop.wait()
-            for task in accepting:
-                task.cancel()
-            await self.drain()
+                    for one in listening
+                ]
+                await stop.wait()
+                for task in accepting:
+                    task.cancel()
+            await self._wait_until_empty(self._limits.drain_timeout)
+        finally:
+            for connection in list(self._connections):
+                connection.stop()
+            await self._wait_until_empty(None)  # a reset needs no peer, so this is a matter of a few turns of the loop
 
-    async def drain(self) -> None:
-        """Returns when no connection is open; those that do not end by themselves in time are reset."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=self._limits.drain_timeout)
-        for connection in list(self._tasks.values()):
-            connection.stop()
-        # A reset needs no peer, so this is a matter of a few turns of the loop.
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+    async def _wait_until_empty(self, timeout: float | None) -> None:
+        """Returns when no connection is open, or when the time is over."""
+        if self._connections:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._emptied}, timeout=timeout)
 
-    def _take(self, accepted: socket.socket, group: asyncio.TaskGroup) -> None:
-        if len(self._tasks) >= self._limits.max_connections:
-            self.counters.refused_over_limit += 1
+    def _take(self, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        counters = self.counters
+        if len(self._connections) >= self._limits.max_connections:
+            counters.refused_over_limit += 1
             _refuse(accepted)
             return
         try:
-            made = self._connection_task(accepted)
+            made = self._connection_task(accepted, loop)
         except OSError:
             # Gone between accept and here; there is nobody to tell.
-            self.counters.accept_errors += 1
+            counters.accept_errors += 1
             accepted.close()
             return
-        except Exception:
+        except Exception as bug:
             # A bug of ours.  The accept loop must outlive it.
-            self._crashed()
+            self._crashed(bug)
             made = None
         if made is None or not self._may_have_another(made.app):
             _refuse(accepted)
             return
-        task = group.create_task(self._run(made, accepted))
-        self._tasks[task] = made
-        task.add_done_callback(self._ended)
+        self._connections.add(made)
+        counters.open = len(self._connections)
+        counters.open_most = max(counters.open_most, counters.open)
+        made.start(accepted, self._ended)
 
     def _may_have_another(self, app: str | None) -> bool:
         """If so, it is counted."""
@@ -125,29 +131,24 @@ class Server:
         self._of_app[app] = open_now + 1
         return True
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        app = self._tasks.pop(task).app
+    def _ended(self, connection: ConnectionTask, bug: Exception | None) -> None:
+        self._connections.discard(connection)
+        self.counters.open = len(self._connections)
+        app = connection.app
         if app is not None:
             self._of_app[app] -= 1
             if not self._of_app[app]:
                 del self._of_app[app]
+        if bug is not None:  # It costs this one connection, not all the others.
+            self._crashed(bug)
+        if self._emptied is not None and not self._connections and not self._emptied.done():
+            self._emptied.set_result(None)
 
-    async def _run(self, connection: ConnectionTask, accepted: socket.socket) -> None:
-        self.counters.open += 1
-        self.counters.open_most = max(self.counters.open_most, self.counters.open)
-        try:
-            await connection.run(accepted)
-        except Exception:
-            # A bug of ours.  It costs this one connection, not all the others.
-            self._crashed()
-        finally:
-            self.counters.open -= 1
-
-    def _crashed(self) -> None:
+    def _crashed(self, bug: Exception) -> None:
         self.counters.crashed += 1
-        _log.exception("a connection ended by a bug in the proxy")
+        _log.error("a connection ended by a bug in the proxy", exc_info=bug)
 
-    def _connection_task(self, accepted: socket.socket) -> ConnectionTask | None:
+    def _connection_task(self, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> ConnectionTask | None:
         """None if this connection is not for us.  Raises OSError."""
         context = self._context(accepted)
         if context is None:
@@ -167,8 +168,8 @@ class Server:
         records = self._system.redirects.redirect_records(accepted)
         detour = self.detour
         if detour is not None and destination in detour.destinations:
-            return ConnectionTask(Connection(flow, detour.settings), detour.origin, records, detour.services)
-        return ConnectionTask(Connection(flow, self._settings), destination, records, self._services)
+            return ConnectionTask(Connection(flow, detour.settings), detour.origin, records, detour.services, loop)
+        return ConnectionTask(Connection(flow, self._settings), destination, records, self._services, loop)
 
     def _context(self, accepted: socket.socket) -> RedirectContext | None:
         data = self._system.redirects.redirect_context(accepted)

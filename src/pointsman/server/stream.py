@@ -68,26 +68,27 @@ class ReadyStream:
     """Sends at once what the kernel takes, and queues the rest; the queue is bounded by the owner's pauses."""
 
     __slots__ = (
-        "_closing", "_congested", "_end_wanted", "_fd", "_over", "_owner", "_queue", "_readiness", "_reading",
+        "_closing", "_congested", "_end_wanted", "_fd", "_loop", "_over", "_owner", "_queue", "_readiness", "_reading",
         "_side", "_socket", "_their_end", "queued",
     )  # fmt: skip
 
-    def __init__(self, connection: socket.socket, side: Side, owner: Owner) -> None:
+    def __init__(self, connection: socket.socket, side: Side, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
         """`connection` is non-blocking and ours from now on."""
         self._socket = connection
         self._fd = connection.fileno()
         self._side = side
         self._owner = owner
-        self._readiness = readiness()
+        self._loop = loop
+        self._readiness = readiness(loop)
         self._queue: list[bytes] = []  # a deque takes 700 bytes when empty, and there are two for each connection
         self.queued = 0
-        self._reading = False
         self._congested = False
         self._end_wanted = False
         self._their_end = False
         self._closing = False
         self._over = False
-        self.resume()
+        self._reading = True
+        self._readiness.watch(self._fd, READ, self._ready)
 
     def write(self, data: bytes) -> None:
         if self._closing:
@@ -196,8 +197,10 @@ class ReadyStream:
             self._owner.drained(self._side)
 
     def _shut_down(self) -> None:
-        with suppress(OSError):  # reset in this very moment; the next read tells
+        try:
             self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # reset in this very moment; the next read tells
 
     def _finish(self, error: OSError | None) -> None:
         """Gone now for the system, and in the next turn of the loop for the owner."""
@@ -209,7 +212,7 @@ class ReadyStream:
         self.queued = 0
         self._readiness.forget(self._fd)
         self._socket.close()
-        asyncio.get_running_loop().call_soon(self._owner.side_closed, self._side, error)
+        self._loop.call_soon(self._owner.side_closed, self._side, error)
 
 
 class TransportStream(asyncio.Protocol):
@@ -288,8 +291,9 @@ class TransportStream(asyncio.Protocol):
 
 async def open_stream(connection: socket.socket, side: Side, owner: Owner) -> Stream:
     """The kind that this event loop can drive."""
-    if knows_readiness(asyncio.get_running_loop()):
-        return ReadyStream(connection, side, owner)
+    loop = asyncio.get_running_loop()
+    if knows_readiness(loop):
+        return ReadyStream(connection, side, owner, loop)
     return await TransportStream.open(connection, side, owner)
 
 

@@ -7,8 +7,11 @@ difference.  It does not judge the offer; that is OpenSSL's business later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
 from enum import Enum
+from functools import lru_cache
+
+from msgspec import Struct
 
 LIMIT = 64 * 1024  # bytes of records; a hello with post-quantum key shares has about 2 KiB
 MAX_RECORD = 2**14  # bytes of fragment in one plaintext record
@@ -16,6 +19,8 @@ _HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _FIXED = 34  # bytes at the begin of the body: legacy version and random
 _SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
+_number = struct.Struct(">H").unpack_from
+_extension = struct.Struct(">HH").unpack_from  # its kind and length
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
@@ -24,8 +29,7 @@ class Incomplete(Enum):
     NOT_TLS = "not TLS"
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(Struct, frozen=True, gc=False):
     server_name: str | None
     """Lower case; None if absent, or if it is no name that DNS could hold (an address, stray bytes)."""
     alpn: tuple[str, ...]
@@ -40,7 +44,7 @@ def parse_client_hello(data: bytes | bytearray) -> ClientHello | Incomplete:
         return message
     try:
         return _parse_body(message)
-    except _MalformedError:
+    except (_MalformedError, IndexError, struct.error):
         return Incomplete.NOT_TLS
 
 
@@ -79,64 +83,77 @@ def _may_be_record(header: bytes | bytearray) -> bool:
 
 
 def _parse_body(body: bytes) -> ClientHello:
-    """By offsets: most of a hello is of no interest here, and every connection brings one."""
+    """By offsets: most of a hello is of no interest here, and every connection brings one.
+
+    Raises _MalformedError, IndexError or struct.error.
+    """
     legacy_version = int.from_bytes(body[:2], "big")
-    at = _FIXED
-    for length_size in (1, 2, 1):  # legacy session id, cipher suites, compression methods
-        at = _end_of_vector(body, at, len(body), length_size)
+    at = _FIXED + 1 + body[_FIXED]  # behind the legacy session id
+    at += 2 + _number(body, at)[0]  # the cipher suites
+    at += 1 + body[at]  # the compression methods
     name: str | None = None
     alpn: tuple[str, ...] = ()
     versions: tuple[int, ...] = (legacy_version,)
-    if at < len(body):
-        end = _end_of_vector(body, at, len(body), 2)
+    size = len(body)
+    if at < size:
+        end = at + 2 + _number(body, at)[0]
         at += 2
-        while at < end:
-            begin, at = at, _end_of_vector(body, at + 2, end, 2)
-            kind = body[begin] << 8 | body[begin + 1]
+        while at < end <= size:
+            kind, length = _extension(body, at)
+            begin, at = at + 4, at + 4 + length
             if kind == _SERVER_NAME:
-                name = _server_name(_Reader(body[begin + 4 : at]))
+                name = _server_name(body[begin:at])
             elif kind == _ALPN:
-                alpn = _alpn(_Reader(body[begin + 4 : at]))
+                alpn = _alpn(body[begin:at])
             elif kind == _SUPPORTED_VERSIONS:
-                versions = _versions(_Reader(body[begin + 4 : at]))
+                versions = _versions(body[begin:at])
+        if at != end:
+            raise _MalformedError
+    elif at > size:
+        raise _MalformedError
     return ClientHello(name, alpn, versions)
 
 
-def _end_of_vector(data: bytes, at: int, end: int, length_size: int) -> int:
-    """Where the vector ends whose length stands at `at`; it must lie before `end`.  Raises _MalformedError."""
-    begin = at + length_size
-    if begin > end:
-        raise _MalformedError
-    stop = begin + (data[at] if length_size == 1 else data[at] << 8 | data[at + 1])
-    if stop > end:
-        raise _MalformedError
-    return stop
+# The same app sends the same lists again and again.
 
 
-def _server_name(content: _Reader) -> str | None:
-    names = content.vector(2)
-    while names.left():
-        kind = names.number(1)
-        name = names.vector(2).rest()
+@lru_cache(maxsize=512)
+def _server_name(content: bytes) -> str | None:
+    at, end = 2, _end_of_list(content, 2, _number(content, 0)[0])
+    while at < end:
+        kind, begin = content[at], at + 3
+        at = _end_of_list(content, begin, _number(content, at + 1)[0])
+        if at > end:
+            raise _MalformedError
         if kind == 0:
-            return host_name(name.decode("ascii", "replace"))
+            return host_name(content[begin:at].decode("ascii", "replace"))
     return None
 
 
-def _alpn(content: _Reader) -> tuple[str, ...]:
-    protocols = content.vector(2)
+@lru_cache(maxsize=64)
+def _alpn(content: bytes) -> tuple[str, ...]:
+    at, end = 2, _end_of_list(content, 2, _number(content, 0)[0])
     found = []
-    while protocols.left():
-        found.append(protocols.vector(1).rest().decode("ascii", "backslashreplace"))
+    while at < end:
+        begin, at = at + 1, _end_of_list(content, at + 1, content[at])
+        if at > end:
+            raise _MalformedError
+        found.append(content[begin:at].decode("ascii", "backslashreplace"))
     return tuple(found)
 
 
-def _versions(content: _Reader) -> tuple[int, ...]:
-    listed = content.vector(1)
-    found = []
-    while listed.left():
-        found.append(listed.number(2))
-    return tuple(found)
+@lru_cache(maxsize=64)
+def _versions(content: bytes) -> tuple[int, ...]:
+    end = _end_of_list(content, 1, content[0])
+    if not end % 2:
+        raise _MalformedError
+    return tuple(_number(content, at)[0] for at in range(1, end, 2))
+
+
+def _end_of_list(content: bytes, begin: int, size: int) -> int:
+    if begin + size > len(content):
+        raise _MalformedError
+    return begin + size
 
 
 def host_name(text: str) -> str | None:
@@ -152,27 +169,3 @@ def host_name(text: str) -> str | None:
 
 class _MalformedError(Exception):
     """A length points outside of what holds it."""
-
-
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, size: int) -> bytes:
-        if size > self.left():
-            raise _MalformedError
-        self._at += size
-        return self._data[self._at - size : self._at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, length_size: int) -> _Reader:
-        return _Reader(self.take(self.number(length_size)))
-
-    def rest(self) -> bytes:
-        return self.take(self.left())
