@@ -109,3 +109,43 @@ def test_a_request_that_is_not_plain_is_not_remembered(first: bytes) -> None:
     repeated.remember(first, "a.example")
 
     assert repeated.read(GET) is None
+
+
+AGAIN = (
+    OK,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHELLO",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",
+    b"HTTP/1.1 203 OK\r\nContent-Length: 5\r\n\r\nhello",
+    RESPONSES[2],
+    RESPONSES[3],
+    b"HTTP/1.1 201 Created\r\nTRANSFER-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"HTTP/1.1 201 Created\r\nTRANSFER-encoding: chunked\r\n\r\n6\r\nhello\r\n0\r\n\r\n",  # as long, and not whole
+    OK[:-1],
+    OK + b"x",
+)
+
+
+@given(st.lists(st.sampled_from(AGAIN), max_size=20))
+def test_what_a_response_is_does_not_depend_on_those_before(responses: list[bytes]) -> None:
+    whole = WholeResponse()
+
+    assert [whole.read(data) for data in responses] == [WholeResponse().read(data) for data in responses]
+
+
+def test_the_same_head_is_not_parsed_again() -> None:
+    whole = WholeResponse()
+    whole.read(OK)
+    whole.close()  # there is no parser any more
+
+    assert whole.read(AGAIN[1]) == 200
+
+
+def test_a_server_that_never_says_the_same_twice_is_not_listened_to_for_long() -> None:
+    whole = WholeResponse()
+    for number in range(10, 20):
+        whole.read(b"HTTP/1.1 200 OK\r\nETag: %d\r\nContent-Length: 5\r\n\r\nhello" % number)
+    whole.read(OK)
+    whole.close()
+
+    with pytest.raises(AttributeError):  # it would have to ask
+        whole.read(OK)

@@ -5,8 +5,7 @@ reader never sees half a line of one inside the other.  Lines that come close to
 thirty thousand a second the system call for each would cost more than the record.  A log that cannot be written costs
 the records, never the traffic; lost ones are counted, and said once until it can be written again.
 
-The last RECENT records are remembered for whoever asks the running proxy (`pointsman flows`), as they are: the only
-cost is to append to a deque.
+The last RECENT records are remembered for whoever asks the running proxy (`pointsman flows`), as they are.
 """
 
 from __future__ import annotations
@@ -63,33 +62,45 @@ class FlowLog:
         self._is_failing = False
         self.file = file.absolute() if file is not None else None
         self.sees_all = sees_all
-        self.written = 0
+        self._flushed = 0
         self.lost = 0
+
+    @property
+    def written(self) -> int:
+        """How many records there were, with those that wait."""
+        return self._flushed + len(self._waiting)
 
     def recent(self, since: int, limit: int) -> tuple[list[FlowRecord], int]:
         """Records from number `since` on (the first one is 0), `limit` at most, and the number of the next one.
 
         What is no longer remembered is left out: the first has the number `next - len(records)`.
         """
+        self.flush()
         first = self.written - len(self._recent)
         start = min(max(since, first), self.written)
         records = list(islice(self._recent, start - first, start - first + limit))
         return records, start + len(records)
 
     def write(self, record: FlowRecord) -> None:
-        self.written += 1
-        self._recent.append(record)
-        self._waiting.append(record)
-        if self._later is None or len(self._waiting) >= FLUSH_RECORDS:
+        waiting = self._waiting
+        waiting.append(record)
+        if self._scheduled and len(waiting) < FLUSH_RECORDS:
+            return
+        if self._later is None or len(waiting) >= FLUSH_RECORDS:
             self.flush()
-        elif not self._scheduled:
+        else:
             self._scheduled = True
-            self._later(self.flush)
+            self._later(self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._scheduled = False
+        self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        self._scheduled = False
         waiting, self._waiting = self._waiting, []
+        self._flushed += len(waiting)
+        self._recent.extend(waiting)
         handle, stream = self._handle, self._stream
         if handle is not None:
             self._put(waiting, lambda records: self._append(handle, records))

@@ -20,6 +20,8 @@ from typing import assert_never
 
 from pointsman.engine.commands import Abort, Close, Command, Dial, Learn, Report, Send
 from pointsman.engine.events import (
+    DOWNSTREAM,
+    UPSTREAM,
     Congested,
     Connected,
     ConnectFailed,
@@ -34,7 +36,7 @@ from pointsman.engine.events import (
     Side,
     Stopping,
 )
-from pointsman.engine.flow_record import Flow
+from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import Interception
 from pointsman.engine.layer_choice import REBUILDS, Layer, choose_layer
 from pointsman.engine.notices import SERVER_NUMBER, Notices
@@ -199,16 +201,14 @@ class Connection:
         self._active = now
         return self._received(side, data, now)
 
-    def take_news(self, now: float) -> list[Command]:
-        """What else follows from what was carried."""
+    def take_news(self, now: float) -> tuple[Sequence[FlowRecord], Sequence[Command]]:
+        """What else follows from what was carried: records to be reported, and what is to be done."""
         layer = self.carrier
         assert layer is not None, "it has carried"
         commands = layer.take_commands()
         if commands or layer.failure is not None:
-            return self._after(commands, now)
-        for record in self._records.exchanges(layer.exchanges(), layer):
-            commands.append(Report(record))
-        return commands
+            return (), self._after(commands, now)
+        return self._records.exchanges(layer.exchanges(), layer), ()
 
     def tick(self, now: float) -> Sequence[Command]:
         """Harmless at any time."""
@@ -241,10 +241,10 @@ class Connection:
     def _received(self, side: Side, data: bytes, now: float) -> list[Command]:
         if self._layer is not None:
             return self._after(self._layer.receive(side, data, now), now)
-        if side is Side.UPSTREAM and (self._notices.is_asking or self._greets(data, now)):
+        if side is UPSTREAM and (self._notices.is_asking or self._greets(data, now)):
             self._early += data
             return self._pauses.pause(side, "hello") if len(self._early) >= HELD_LIMIT else []
-        if side is Side.UPSTREAM:  # it speaks first, so whatever the app has sent is not a whole TLS or HTTP request
+        if side is UPSTREAM:  # it speaks first, so whatever the app has sent is not a whole TLS or HTTP request
             return [*self._decide(self._peek.give_up(), now), *self.handle(Received(side, data), now)]
         if self._stage is _Stage.PEEKING:
             if not self._dialled or self._early:
@@ -252,7 +252,7 @@ class Connection:
             peeked = self._peek.receive(data, now)
             return self._decide(peeked, now) if peeked is not None else []
         self._held += data
-        return self._pauses.pause(Side.DOWNSTREAM, "dial") if len(self._held) >= HELD_LIMIT else []
+        return self._pauses.pause(DOWNSTREAM, "dial") if len(self._held) >= HELD_LIMIT else []
 
     def _greets(self, data: bytes, now: float) -> bool:
         """An HTTP/2 server speaks at once (RFC 9113 3.4): what the app says tells what this is, if it comes soon."""
@@ -265,7 +265,7 @@ class Connection:
     def _ended(self, side: Side, now: float) -> list[Command]:
         if self._layer is not None:
             return self._after(self._layer.end(side, now), now)
-        if side is Side.UPSTREAM:
+        if side is UPSTREAM:
             if self._notices.is_asking:
                 return self._over(now, "the origin closed before the TLS handshake", Abort())
             return [*self._decide(self._peek.give_up(), now), *self.handle(Ended(side), now)]
@@ -283,12 +283,12 @@ class Connection:
         self._stage = _Stage.DECIDED
         if self._decision.action is Action.BLOCK:
             if peeked.head is not None:
-                return [Send(Side.DOWNSTREAM, BLOCK_PAGE), *self._over(now, None, Close())]
+                return [Send(DOWNSTREAM, BLOCK_PAGE), *self._over(now, None, Close())]
             return self._over(now, None, Abort())
         if peeked.head is not None and self._settings.revocations is not None and is_asked_for(peeked.head):
             self._records.note = "answered by the proxy: the list of revoked certificates of its root"
             page = response(self._settings.revocations())
-            return [Send(Side.DOWNSTREAM, page), *self._over(now, None, Close())]
+            return [Send(DOWNSTREAM, page), *self._over(now, None, Close())]
         notices = self._notices.decided(self._decision, peeked)
         dial = self._dial(now, self._upstream_of(self._decision), peeked.host)
         return [*notices, *(self._run(now) if self._connected else dial)]
@@ -312,7 +312,7 @@ class Connection:
         self._dialled, self._connected, self._upstream = True, False, upstream
         self._began_dial = now
         self._early.clear()  # of the connection that this one replaces
-        self._pauses.forget(Side.UPSTREAM)
+        self._pauses.forget(UPSTREAM)
         self._notices.dialled(upstream, now)
         self._records.upstream = upstream.name if upstream is not None else None
         self._stage_deadline = now + self._settings.dial_timeout + (ATTEMPTS_MARGIN if upstream is not None else 0.0)
@@ -336,9 +336,9 @@ class Connection:
         told = self._notices.connect_failed(error)
         if self._upstream is not None and self._decision is not None:
             if self._peeked.head is not None:
-                return [*told, Send(Side.DOWNSTREAM, GATEWAY_PAGE), *self._over(now, error, Close())]
+                return [*told, Send(DOWNSTREAM, GATEWAY_PAGE), *self._over(now, error, Close())]
             if self._peeked.hello is not None:
-                page = Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))
+                page = Send(DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))
                 return [*told, page, *self._over(now, error, Close())]
         return [*told, *self._over(now, error, Abort())]
 
@@ -365,17 +365,17 @@ class Connection:
         self._layer = self._chosen_layer(now)
         self._rebuilds = isinstance(self._layer, REBUILDS)
         self._peek, self._peeked = Peek(), _NOTHING  # what they hold has gone on
-        commands = [*self._notices.connected(), *self._pauses.resume(Side.DOWNSTREAM, "dial")]
-        commands += self._pauses.resume(Side.UPSTREAM, "hello")
+        commands = [*self._notices.connected(), *self._pauses.resume(DOWNSTREAM, "dial")]
+        commands += self._pauses.resume(UPSTREAM, "hello")
         if isinstance(self._layer, Interception | Rebuilt):
             commands += self._after(self._layer.start(now), now)
         if held and not self.closing:
-            commands += self._after(self._layer.receive(Side.DOWNSTREAM, held, now), now)
+            commands += self._after(self._layer.receive(DOWNSTREAM, held, now), now)
         if self._early and not self.closing:
-            commands += self._after(self._layer.receive(Side.UPSTREAM, bytes(self._early), now), now)
+            commands += self._after(self._layer.receive(UPSTREAM, bytes(self._early), now), now)
             self._early.clear()
         if self._downstream_ended and not self.closing and self._layer is not None:
-            commands += self._after(self._layer.end(Side.DOWNSTREAM, now), now)
+            commands += self._after(self._layer.end(DOWNSTREAM, now), now)
         return commands
 
     def _chosen_layer(self, now: float) -> Layer:
@@ -423,12 +423,12 @@ class Connection:
         self._records.stepped_aside(reason)
         self._must_relay, self._layer, self._rebuilds = True, None, False
         self._stage, self._held = _Stage.DECIDED, bytearray(layer.held)
-        self._pauses.forget(Side.UPSTREAM)
+        self._pauses.forget(UPSTREAM)
         self._dialled = False
         address = str(self._flow.original_destination[0])
         return [
             Learn(layer.name, reason, layer.lasted(now)),
-            *self._pauses.resume(Side.DOWNSTREAM, "layer"),
+            *self._pauses.resume(DOWNSTREAM, "layer"),
             *self._dial(now, self._upstream, layer.name if layer.name != address else None),
         ]
 

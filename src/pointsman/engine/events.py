@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from enum import Enum
+from typing import Final
 
 from msgspec import Struct
 
@@ -22,7 +23,10 @@ class Side(Enum):
     __hash__ = object.__hash__  # Enum's own is written in Python, and every chunk of bytes looks a side up
 
 
-Side.DOWNSTREAM.other, Side.UPSTREAM.other = Side.UPSTREAM, Side.DOWNSTREAM
+DOWNSTREAM: Final = Side.DOWNSTREAM
+UPSTREAM: Final = Side.UPSTREAM
+"""For what looks at each chunk of bytes: up to Python 3.11 a member is found by its class in ten times the time."""
+DOWNSTREAM.other, UPSTREAM.other = UPSTREAM, DOWNSTREAM
 
 
 class Received(Struct, frozen=True, gc=False):

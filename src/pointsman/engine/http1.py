@@ -14,7 +14,7 @@ import httptools
 from msgspec.structs import replace
 
 from pointsman.engine.ambiguity import AmbiguousError, Lines
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.http1_open import OpenRequest, ResponseEnd
@@ -49,7 +49,7 @@ class Http1Observer:
         self._now = now
         if self._websocket is not None:
             self._websocket.receive(side, data)
-        elif side is Side.DOWNSTREAM:
+        elif side is DOWNSTREAM:
             self._up += len(data)
             again = self._repeated.read(data)
             if again is not None and len(self.open) < PIPELINE_LIMIT:
@@ -62,21 +62,22 @@ class Http1Observer:
         else:
             self._down += len(data)
             opened = self.open
-            # Plain: it answers neither HEAD nor CONNECT, and nothing of it was read yet.
-            if self._responses.between and opened and opened[0].is_plain and not self.heads:
-                status = self._whole.read(data)
-                if status is not None:
-                    opened[0].status = status
-                    self._finish(None)
-                    if self._requests.waits:
-                        self._requests.go_on()
-                    return
+            if self._responses.between and opened and not self.heads:
+                first = opened[0]
+                if first.status is None and first.method != "CONNECT":  # nothing of its response was read yet
+                    status = self._whole.read(data)
+                    if status is not None:
+                        first.status = status
+                        self._finish(None)
+                        if self._requests.pending is not None:
+                            self._requests.go_on()
+                        return
             self._read(side, data)
 
     def _read(self, side: Side, data: bytes) -> None:
         """The long way."""
         try:
-            if side is Side.UPSTREAM:
+            if side is UPSTREAM:
                 if self.watching:
                     self._responses.feed(data)
             elif self.watching:
@@ -89,13 +90,13 @@ class Http1Observer:
         except httptools.HttpParserError as error:
             # Not HTTP/1 as llhttp reads it.  The peers may understand each other all the same.
             self.stop()
-            if side is Side.DOWNSTREAM and self.seen_or_open and self._lines.is_ambiguous(str(error), data):
+            if side is DOWNSTREAM and self.seen_or_open and self._lines.is_ambiguous(str(error), data):
                 raise self._ambiguous(str(error)) from error
 
     def end(self, side: Side, now: float) -> None:
         """No more bytes from this side.  The end of a response may be exactly this."""
         self._now = now
-        if side is Side.UPSTREAM and self.open and self.open[0].status is not None:
+        if side is UPSTREAM and self.open and self.open[0].status is not None:
             explicit = self.open[0].framing is ResponseEnd.EXPLICIT
             self._finish("the response was cut short" if explicit else None)
 
@@ -134,12 +135,12 @@ class Http1Observer:
     def switched(self, rest: bytes) -> None:
         """What came in one piece with the response that left HTTP."""
         if self._websocket is not None and rest:
-            self._to_websocket(self._websocket, Side.UPSTREAM, rest)
+            self._to_websocket(self._websocket, UPSTREAM, rest)
 
     def _to_websocket(self, websocket: WebSocketObserver, side: Side, data: bytes) -> None:
         """Bytes that were counted with the exchange that opened it."""
         opening = self.done.pop()
-        up, down = (len(data), 0) if side is Side.DOWNSTREAM else (0, len(data))
+        up, down = (len(data), 0) if side is DOWNSTREAM else (0, len(data))
         self.done.append(replace(opening, bytes_up=opening.bytes_up - up, bytes_down=opening.bytes_down - down))
         websocket.receive(side, data)
 
@@ -181,7 +182,7 @@ class Http1Observer:
             self._websocket = WebSocketObserver(path, front.host, self._now)
             early = self._requests.take_pending()
             if early:
-                self._to_websocket(self._websocket, Side.DOWNSTREAM, early)
+                self._to_websocket(self._websocket, DOWNSTREAM, early)
             self.stop()
         elif switched:
             self.stop()
@@ -194,9 +195,12 @@ class Http1Observer:
             self.heads -= 1
         if not request.method:  # the end came within the request line
             return
-        up, down = self._up, self._down
-        self._up = self._down = 0
-        path = request.target[:PATH_LIMIT].decode("latin-1")
+        target = request.target
+        path = (target if len(target) <= PATH_LIMIT else target[:PATH_LIMIT]).decode("latin-1")
         self.done.append(
-            Exchange(request.method, path, request.host, request.status, up, down, request.started, self._now, error)
-        )
+            Exchange(
+                request.method, path, request.host, request.status, self._up, self._down,
+                request.started, self._now, error,
+            )
+        )  # fmt: skip
+        self._up = self._down = 0

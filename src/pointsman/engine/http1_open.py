@@ -23,8 +23,3 @@ class OpenRequest(Struct, gc=False):
     framing: ResponseEnd = ResponseEnd.UNTIL_CLOSE
     websocket: bool = False
     """The response says that what follows it is one."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Its response may be read as a whole."""
-        return self.status is None and self.method != "CONNECT"

@@ -28,7 +28,7 @@ class Requests:
         self._parser = httptools.HttpRequestParser(self)
         self._current: OpenRequest | None = None
         self._head_size = 0
-        self._pending: bytearray | None = None
+        self.pending: bytearray | None = None
         """After a request that asked to leave HTTP/1: what came since, until the response says which it is."""
         self._within = False
         self._whole = 0
@@ -39,9 +39,9 @@ class Requests:
         self._host: str | None = None
 
     def feed(self, data: bytes) -> None:
-        if self._pending is not None:
-            self._pending += data
-            if len(self._pending) > PENDING_LIMIT:
+        if self.pending is not None:
+            self.pending += data
+            if len(self.pending) > PENDING_LIMIT:
                 self._observer.stop()
             return
         between = not self._within
@@ -51,7 +51,7 @@ class Requests:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._pending = bytearray(data[upgrade.args[0] :])
+            self.pending = bytearray(data[upgrade.args[0] :])
             return
         if self._current is None:
             self._head_size = 0
@@ -65,26 +65,21 @@ class Requests:
         """A message."""
         return self._within
 
-    @property
-    def waits(self) -> bool:
-        """For the answer to a request that asked for another protocol."""
-        return self._pending is not None
-
     def go_on(self) -> None:
         """The server answered in HTTP/1, so what follows the request is HTTP/1 too."""
-        if self._pending is not None and self._observer.front() is None:
-            pending, self._pending = bytes(self._pending), None
+        if self.pending is not None and self._observer.front() is None:
+            pending, self.pending = bytes(self.pending), None
             self._parser = httptools.HttpRequestParser(self)
             self._within = False
             if pending:
                 self.feed(pending)
 
     def take_pending(self) -> bytes:
-        pending, self._pending = bytes(self._pending or b""), None
+        pending, self.pending = bytes(self.pending or b""), None
         return pending
 
     def drop(self) -> None:
-        self._pending = None
+        self.pending = None
         self._repeated.forget()
 
     def close(self) -> None:

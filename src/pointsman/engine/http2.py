@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.wire.hpack import Decoder, Field, HpackError
@@ -54,7 +54,7 @@ class _Direction:
 
     def __init__(self, side: Side) -> None:
         self.side = side
-        self.frames = FrameReader(preface=side is Side.DOWNSTREAM)
+        self.frames = FrameReader(preface=side is DOWNSTREAM)
         self.fields = Decoder()
         self.block: _Block | None = None
 
@@ -75,8 +75,8 @@ class Http2Observer:
         self.seen_request = False
         self.watching = True
         self._now = 0.0
-        self._up = _Direction(Side.DOWNSTREAM)
-        self._down = _Direction(Side.UPSTREAM)
+        self._up = _Direction(DOWNSTREAM)
+        self._down = _Direction(UPSTREAM)
         self._streams: dict[int, _Stream] = {}
         self.done: list[Exchange] = []
         self._hosts: tuple[bytes, str | None] = (b"", None)
@@ -86,7 +86,7 @@ class Http2Observer:
         if not self.watching:
             return
         self._now = now
-        direction = self._up if side is Side.DOWNSTREAM else self._down
+        direction = self._up if side is DOWNSTREAM else self._down
         try:
             for kind, flags, stream, size, payload in direction.frames.feed(data):
                 if stream:
@@ -117,7 +117,7 @@ class Http2Observer:
         stream = self._streams.get(number)
         if stream is None:
             return
-        if side is Side.DOWNSTREAM:
+        if side is DOWNSTREAM:
             stream.up += size
         else:
             stream.down += size
@@ -157,7 +157,7 @@ class Http2Observer:
             return
         direction.block = None
         fields = direction.fields.decode(bytes(block.data))
-        if direction.side is Side.DOWNSTREAM or block.promised_by is not None:
+        if direction.side is DOWNSTREAM or block.promised_by is not None:
             self._request(block, fields)
         else:
             self._response(block, fields)
@@ -178,7 +178,7 @@ class Http2Observer:
             self.seen_request = True
         # Otherwise it is the trailers.
         if block.ends_stream:
-            self._ended(Side.DOWNSTREAM, block.stream)
+            self._ended(DOWNSTREAM, block.stream)
 
     def _response(self, block: _Block, fields: tuple[Field, ...]) -> None:
         stream = self._streams.get(block.stream)
@@ -187,13 +187,13 @@ class Http2Observer:
         if fields and fields[0][0] == b":status" and fields[0][1].isdigit():
             stream.status = int(fields[0][1][:3])  # an interim one is replaced by what follows it
         if block.ends_stream:
-            self._ended(Side.UPSTREAM, block.stream)
+            self._ended(UPSTREAM, block.stream)
 
     def _ended(self, side: Side, number: int) -> None:
         stream = self._streams.get(number)
         if stream is None:
             return
-        if side is Side.DOWNSTREAM:
+        if side is DOWNSTREAM:
             stream.request_ended = True
         else:
             stream.response_ended = True
@@ -205,12 +205,12 @@ class Http2Observer:
         if stream is None:
             return
         whole = stream.response_ended and code == NO_ERROR  # RFC 9113 8.1: the rest of the request is not needed
-        who = "app" if side is Side.DOWNSTREAM else "origin"
+        who = "app" if side is DOWNSTREAM else "origin"
         self._finish(number, None if whole else f"reset by the {who} ({_error(code)})")
 
     def _go_away(self, side: Side, last: int, code: int) -> None:
         """Of the streams that the other side has begun (the app odd ones), those above `last` were not looked at."""
-        parity = 1 if side is Side.UPSTREAM else 0
+        parity = 1 if side is UPSTREAM else 0
         for number in [number for number in self._streams if number > last and number % 2 == parity]:
             self._finish(number, f"not processed: the connection goes away ({_error(code)})")
 

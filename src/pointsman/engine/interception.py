@@ -22,7 +22,7 @@ from enum import Enum, auto
 
 from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
 from pointsman.engine.exchange import Exchange, Observer
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
@@ -129,7 +129,7 @@ class Interception:
 
     def needs(self, side: Side) -> bool:
         """Could it go on without this side?"""
-        return self._fault is None or side is Side.DOWNSTREAM
+        return self._fault is None or side is DOWNSTREAM
 
     @property
     def finished(self) -> bool:
@@ -171,7 +171,7 @@ class Interception:
 
     def lost(self, side: Side) -> None:
         """This side is gone, with or without FIN."""
-        if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE:
+        if side is DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE:
             self.refusal = CLOSED
 
     def leaf_ready(self, context: ssl.SSLContext, now: float) -> list[Command]:
@@ -180,16 +180,16 @@ class Interception:
         self._state = _State.DOWNSTREAM_HANDSHAKE
         self._downstream = TlsSide(context, server_side=True)
         held, self._held = bytes(self._held), bytearray()
-        return [Resume(Side.DOWNSTREAM), *self.receive(Side.DOWNSTREAM, held, now)]
+        return [Resume(DOWNSTREAM), *self.receive(DOWNSTREAM, held, now)]
 
     def leaf_failed(self, error: str) -> list[Command]:
         self.failure = f"no certificate for {self._name}: {error}"
-        return [Send(Side.DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))]
+        return [Send(DOWNSTREAM, fatal_alert(Alert.INTERNAL_ERROR))]
 
     def handshake_late(self) -> list[Command]:
-        whose = Side.DOWNSTREAM if self._state is _State.DOWNSTREAM_HANDSHAKE else Side.UPSTREAM
+        whose = DOWNSTREAM if self._state is _State.DOWNSTREAM_HANDSHAKE else UPSTREAM
         self.failure = f"TLS handshake {whose.value} not finished within {HANDSHAKE_TIMEOUT:g} s"
-        return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if whose is Side.UPSTREAM else []
+        return [Send(DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if whose is UPSTREAM else []
 
     def exchanges(self) -> list[Exchange]:
         return self._observer.take()
@@ -200,9 +200,9 @@ class Interception:
     def _receive(self, side: Side, data: bytes, now: float) -> list[Command]:
         if self.failure is not None or not self.needs(side):
             return []
-        if side is Side.DOWNSTREAM and self._downstream is None:
+        if side is DOWNSTREAM and self._downstream is None:
             self._held += data
-            return [Pause(Side.DOWNSTREAM)] if len(self._held) >= HELD_LIMIT else []
+            return [Pause(DOWNSTREAM)] if len(self._held) >= HELD_LIMIT else []
         own = self._own(side)
         own.receive(data)
         match self._state:
@@ -212,14 +212,14 @@ class Interception:
                 return self._upstream_handshake(now)
             case _State.ANSWERING:
                 return self._answer(now)
-            case _State.DOWNSTREAM_HANDSHAKE if side is Side.DOWNSTREAM:
+            case _State.DOWNSTREAM_HANDSHAKE if side is DOWNSTREAM:
                 return self._downstream_handshake(now)
             case _:
                 return []  # the origin speaks early: its bytes wait in the memory BIO, and it is paused
 
     def _upstream_handshake(self, now: float) -> list[Command]:
         done = self._upstream.handshake()
-        commands = self._flush(Side.UPSTREAM)
+        commands = self._flush(UPSTREAM)
         if done:
             self._state = _State.MINTING
             self._heard.clear()
@@ -234,15 +234,15 @@ class Interception:
             facts = self._sessions.facts(upstream.certificate(), upstream.certificate_facts)
             names = tuple(dict.fromkeys((self._name, *facts.names)))[:NAMES_LIMIT]
             revocations = url_for(self._name) if facts.is_revocable else None
-            commands += [Pause(Side.UPSTREAM), MintLeaf(names, upstream.alpn(), revocations)]
+            commands += [Pause(UPSTREAM), MintLeaf(names, upstream.alpn(), revocations)]
         return commands
 
     def _downstream_handshake(self, now: float) -> list[Command]:
-        own = self._own(Side.DOWNSTREAM)
+        own = self._own(DOWNSTREAM)
         done = own.handshake()
         if done:
             own.withhold()
-        commands = self._flush(Side.DOWNSTREAM)
+        commands = self._flush(DOWNSTREAM)
         if done and self._fault is not None:
             self._state = _State.ANSWERING
             return commands + self._answer(now)
@@ -251,25 +251,25 @@ class Interception:
             self.handshake_deadline = None
             self.accepted = True
             # Either side may have sent more than its handshake.
-            commands += [Resume(Side.UPSTREAM), *self._stream(Side.DOWNSTREAM, now), *self._stream(Side.UPSTREAM, now)]
+            commands += [Resume(UPSTREAM), *self._stream(DOWNSTREAM, now), *self._stream(UPSTREAM, now)]
             for side in self._ended:
                 commands.append(End(side.other))
         return commands
 
     def _answer(self, now: float) -> list[Command]:
         """The app's request, which is read to its end so that no RST overtakes the page, gets the page."""
-        own, reason = self._own(Side.DOWNSTREAM), self._fault or ""
+        own, reason = self._own(DOWNSTREAM), self._fault or ""
         asked = own.decrypt(b"")
-        self._observer.receive(Side.DOWNSTREAM, asked, now)
-        if not self._observer.seen_request or Side.UPSTREAM in self._closed:
-            return self._flush(Side.DOWNSTREAM)
-        self._closed.add(Side.UPSTREAM)  # the page is all there will be
+        self._observer.receive(DOWNSTREAM, asked, now)
+        if not self._observer.seen_request or UPSTREAM in self._closed:
+            return self._flush(DOWNSTREAM)
+        self._closed.add(UPSTREAM)  # the page is all there will be
         page = fault_page(self._name, reason)
-        self._observer.receive(Side.UPSTREAM, page, now)
+        self._observer.receive(UPSTREAM, page, now)
         self.bytes_up, self.bytes_down = len(asked), len(page)
         carried = own.encrypt(page)
         own.close()
-        return [Send(Side.DOWNSTREAM, carried), *self._flush(Side.DOWNSTREAM), End(Side.DOWNSTREAM)]
+        return [Send(DOWNSTREAM, carried), *self._flush(DOWNSTREAM), End(DOWNSTREAM)]
 
     def carry(self, side: Side, data: bytes, now: float) -> bytes:
         """While `streaming`: decrypt `data` and what came before it, observe it, and encrypt it for the other side.
@@ -279,20 +279,20 @@ class Interception:
         self.moved = now
         observer = self._observer
         carried = b""
-        own, other = self._upstream, self._downstream
-        assert other is not None, "both handshakes are done"
-        if side is Side.DOWNSTREAM:
-            own, other = other, own
+        assert self._downstream is not None, "both handshakes are done"
         try:
-            plaintext = own.decrypt(data)
+            if side is DOWNSTREAM:
+                own, other = self._downstream, self._upstream
+                plaintext = own.decrypt(data)
+                self.bytes_up += len(plaintext)
+            else:
+                own, other = self._upstream, self._downstream
+                plaintext = own.decrypt(data)
+                self.bytes_down += len(plaintext)
+                if self._wants_session and plaintext:  # tickets come before the first data
+                    self._wants_session = False
+                    self._keep_session(now)
             if plaintext:
-                if side is Side.DOWNSTREAM:
-                    self.bytes_up += len(plaintext)
-                else:
-                    self.bytes_down += len(plaintext)
-                    if self._wants_session:  # tickets come before the first data
-                        self._wants_session = False
-                        self._keep_session(now)
                 observer.receive(side, plaintext, now)
                 carried = other.encrypt(plaintext)
         except TlsError as failed:
@@ -337,13 +337,13 @@ class Interception:
         return [Send(side, data)] if data else []
 
     def _own(self, side: Side) -> TlsSide:
-        if side is Side.UPSTREAM:
+        if side is UPSTREAM:
             return self._upstream
         assert self._downstream is not None, "the app's TLS begins when its leaf is here"
         return self._downstream
 
     def _fail(self, side: Side, failed: TlsError) -> list[Command]:
-        if side is Side.UPSTREAM and self._state is _State.UPSTREAM_HANDSHAKE:
+        if side is UPSTREAM and self._state is _State.UPSTREAM_HANDSHAKE:
             self.step_aside = reason_to_step_aside(failed, self._terms, bytes(self._heard), established=False)
             if self.step_aside is not None:
                 return []
@@ -352,28 +352,28 @@ class Interception:
                 return self._begin_page(failed)
             self.failure = f"TLS upstream: {failed}"
             # OpenSSL has its own alert for the origin; the app gets one of the same meaning.
-            return [*self._flush(Side.UPSTREAM), Send(Side.DOWNSTREAM, fatal_alert(failed.alert))]
-        if side is Side.DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE and failed.refused_by_peer:
+            return [*self._flush(UPSTREAM), Send(DOWNSTREAM, fatal_alert(failed.alert))]
+        if side is DOWNSTREAM and self._state is _State.DOWNSTREAM_HANDSHAKE and failed.refused_by_peer:
             self.failure = f"the app refused our certificate (alert {failed.refused_by_peer})"
             self.refusal = failed.refused_by_peer
         else:
             self.failure = f"TLS {side.value}: {failed}"
-            if side is Side.UPSTREAM and not self.bytes_down:
+            if side is UPSTREAM and not self.bytes_down:
                 self.refusal = reason_to_step_aside(failed, self._terms, b"", established=True)
-        flushed = self._flush(Side.UPSTREAM)
-        return flushed + self._flush(Side.DOWNSTREAM) if self._downstream is not None else flushed
+        flushed = self._flush(UPSTREAM)
+        return flushed + self._flush(DOWNSTREAM) if self._downstream is not None else flushed
 
     def _begin_page(self, failed: TlsError) -> list[Command]:
         self._fault = f"TLS upstream: {failed}"
         self.note = f"the app got an error page of ours: {failed}"
         self._state = _State.MINTING
         alpn = HTTP1 if self._alpn else None
-        return [*self._flush(Side.UPSTREAM), End(Side.UPSTREAM), MintLeaf((self._name,), alpn)]
+        return [*self._flush(UPSTREAM), End(UPSTREAM), MintLeaf((self._name,), alpn)]
 
     def _ended_early(self, side: Side) -> list[Command]:
-        if self._state is not _State.UPSTREAM_HANDSHAKE and side is Side.UPSTREAM:
+        if self._state is not _State.UPSTREAM_HANDSHAKE and side is UPSTREAM:
             return []  # what it had to say waits; the app gets it, then the end
-        who = "the app" if side is Side.DOWNSTREAM else "the origin"
+        who = "the app" if side is DOWNSTREAM else "the origin"
         self.failure = f"{who} closed during the TLS handshake"
         self.lost(side)
-        return [Send(Side.DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if side is Side.UPSTREAM else []
+        return [Send(DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if side is UPSTREAM else []

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 
 from pointsman.engine.commands import Command, Pause, Resume
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
 
 
 class Pauses:
     __slots__ = ("_reasons",)
 
     def __init__(self) -> None:
-        self._reasons: dict[Side, set[str]] = {Side.DOWNSTREAM: set(), Side.UPSTREAM: set()}
+        self._reasons: dict[Side, set[str]] = {DOWNSTREAM: set(), UPSTREAM: set()}
 
     def pause(self, side: Side, why: str) -> list[Command]:
         reasons = self._reasons[side]

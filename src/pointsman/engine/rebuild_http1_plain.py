@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pointsman.engine.commands import Command, Consult, Send
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, UPSTREAM
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_record import PATH_LIMIT
 from pointsman.engine.framing import is_endless, tells
@@ -83,7 +83,7 @@ class PlainExchange:
                 return self._ask("requestheaders", self._made_flow())
             if "request" in hooks:
                 return self._ask("request", self._with_empty_body(self._made_flow()))
-        return [Send(Side.UPSTREAM, data)]
+        return [Send(UPSTREAM, data)]
 
     def response(self, data: bytes, now: float) -> list[Command] | None:
         """`data` is all that is here."""
@@ -98,7 +98,7 @@ class PlainExchange:
             if flow is not None:
                 flow.response = self._response(reason, fields, now)
             self.under_way = False
-            return [Send(Side.DOWNSTREAM, data)]
+            return [Send(DOWNSTREAM, data)]
         headers = Headers.of_block(fields)
         if wants_whole and not wants_head and is_endless(headers):
             return None
@@ -141,7 +141,7 @@ class PlainExchange:
             return None
         self._status = response.status_code
         self.asking, self.under_way, self._body = "", False, b""
-        return [Send(Side.DOWNSTREAM, head + body)]
+        return [Send(DOWNSTREAM, head + body)]
 
     # How it ends.
 
@@ -184,7 +184,7 @@ class PlainExchange:
         head = self._request_head(request)
         if head is not None:
             self.asking = ""
-            return [Send(Side.UPSTREAM, head)]
+            return [Send(UPSTREAM, head)]
         return None
 
     def _request_head(self, request: Request) -> bytes | None:

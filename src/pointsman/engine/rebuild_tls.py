@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pointsman.engine.commands import Command, End, Send
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.interception import Interception, UpstreamTls
 from pointsman.engine.origin_fault import Terms
@@ -42,7 +42,7 @@ class RebuiltInterception(Interception):
 
     def own(self, side: Side) -> TlsSide | None:
         """None: it has not begun."""
-        return self._upstream if side is Side.UPSTREAM else self._downstream
+        return self._upstream if side is UPSTREAM else self._downstream
 
     @property
     def fault(self) -> str:
@@ -96,7 +96,7 @@ class RebuiltInterception(Interception):
         return self._rebuild.cut(now, why) if self._rebuild is not None else []
 
     def handshake_late(self) -> list[Command]:
-        self.failed_side = Side.UPSTREAM if self._downstream is None else Side.DOWNSTREAM
+        self.failed_side = UPSTREAM if self._downstream is None else DOWNSTREAM
         return super().handshake_late()
 
     def lost(self, side: Side) -> None:
@@ -113,7 +113,7 @@ class RebuiltInterception(Interception):
 
     def _ended_early(self, side: Side) -> list[Command]:
         commands = super()._ended_early(side)
-        if self.failure is not None and side is Side.UPSTREAM:
+        if self.failure is not None and side is UPSTREAM:
             self.failed_side = side
         return commands
 
@@ -140,7 +140,7 @@ class RebuiltInterception(Interception):
         plaintext = own.decrypt(data)
         commands: list[Command] = []
         if plaintext:
-            if side is Side.DOWNSTREAM:
+            if side is DOWNSTREAM:
                 self.bytes_up += len(plaintext)
             else:
                 self.bytes_down += len(plaintext)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, Send
-from pointsman.engine.events import Side
+from pointsman.engine.events import DOWNSTREAM, Side
 from pointsman.engine.exchange import Exchange, Observer
 
 
@@ -45,7 +45,7 @@ class Relay:
     def carry(self, side: Side, data: bytes, now: float) -> bytes:
         """What goes to the other side; `news` says whether something else follows."""
         self.moved = now
-        if side is Side.DOWNSTREAM:
+        if side is DOWNSTREAM:
             self.bytes_up += len(data)
         else:
             self.bytes_down += len(data)

@@ -54,7 +54,9 @@ class CertificateFacts(NamedTuple):
 
 
 class TlsSide:
-    __slots__ = ("_closed", "_incoming", "_tls", "_withheld", "closed_by_peer", "context", "established", "outgoing")
+    __slots__ = (
+        "_closed", "_incoming", "_records", "_tls", "_withheld", "closed_by_peer", "context", "established", "outgoing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -72,6 +74,8 @@ class TlsSide:
         self._tls = context.wrap_bio(
             self._incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
+        # What `SSLObject` calls to read and write: its own two lines would cost every message more than they say.
+        self._records: ssl.SSLObject = getattr(self._tls, "_sslobj", self._tls)
         self.established = False
         self.closed_by_peer = False
         """close_notify has come: what was read is all there is."""
@@ -115,7 +119,7 @@ class TlsSide:
         incoming = self._incoming
         incoming.write(data)
         try:
-            plaintext = self._tls.read(READ_SIZE)
+            plaintext = self._records.read(READ_SIZE)
             # A read gives a record at most, so if this was the last nothing is left; to ask would cost an exception.
             return plaintext if plaintext and not incoming.pending else self._decrypt_on(plaintext)
         except ssl.SSLWantReadError:
@@ -134,7 +138,7 @@ class TlsSide:
                 parts.append(plaintext)
                 if not self._incoming.pending:
                     return b"".join(parts)
-                plaintext = self._tls.read(READ_SIZE)
+                plaintext = self._records.read(READ_SIZE)
             self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
             pass
@@ -148,9 +152,9 @@ class TlsSide:
         Never waits: a memory BIO takes everything, and renegotiation is off.
         """
         try:
-            sent = self._tls.write(data)
+            sent = self._records.write(data)
             while sent < len(data):
-                sent += self._tls.write(memoryview(data)[sent:])
+                sent += self._records.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
         return self.take() if self._withheld else self.outgoing.read()

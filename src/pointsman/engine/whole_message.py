@@ -2,8 +2,10 @@
 
 A request without a body whose fields are, byte for byte, those of the one before: clients repeat themselves, and what
 llhttp has accepted once it accepts again.  And a response that comes in one piece: whether it is whole is all that
-matters, so nobody looks at its fields.  Both are used between messages only and say "not mine" to everything else,
-which `http1` then reads the long way; what is seen is the same either way.
+matters, so nobody looks at its fields, and llhttp is not asked at all if its head is that of the one before.
+
+Both are used between messages only and say "not mine" to everything else, which `http1` then reads the long way; what
+is seen is the same either way.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from pointsman.engine.http1_open import OpenRequest
 
 # Those for which llhttp does nothing special.
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+CHANCES = 4  # responses in a row that differ from the one before
+HEAD_LIMIT = 4096  # bytes that are remembered
+_CODED = re.compile(rb"transfer-encoding", re.IGNORECASE)
 _LINE = re.compile(rb"(%b) (/[!-~]*) HTTP/1\.1" % b"|".join(_METHODS))
 
 
@@ -55,9 +60,13 @@ class RepeatedRequest:
 class WholeResponse:
     """llhttp's callbacks for a response of which only the end matters."""
 
-    __slots__ = ("_begun", "_parser", "_status")
+    __slots__ = ("_begun", "_chances", "_head", "_head_status", "_parser", "_size", "_status")
 
     def __init__(self) -> None:
+        self._head: bytes | None = None
+        """Of the response before, which had `_size` bytes in all and said how many follow its head."""
+        self._size = self._head_status = 0
+        self._chances = CHANCES
         self._begin()
 
     def _begin(self) -> None:
@@ -67,6 +76,9 @@ class WholeResponse:
 
     def read(self, data: bytes) -> int | None:
         """The status, if `data` is exactly one final response after which the connection is kept."""
+        if len(data) == self._size and self._head is not None and data.startswith(self._head):
+            self._chances = CHANCES
+            return self._head_status
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -74,9 +86,19 @@ class WholeResponse:
         status, begun = self._status, self._begun
         if begun == 1 and status >= 200:
             self._begun = self._status = 0
+            if self._chances:
+                self._remember(data, status)
             return status
         self._begin()  # it is in the middle of something
         return None
+
+    def _remember(self, data: bytes, status: int) -> None:
+        """A server that never says the same twice is not listened to for long."""
+        self._chances -= 1
+        end = data.find(b"\r\n\r\n") + 4
+        # In chunks the body says where it ends.
+        is_kept = 4 <= end <= HEAD_LIMIT and not _CODED.search(data, 0, end)
+        self._head, self._size, self._head_status = data[:end] if is_kept else None, len(data), status
 
     def close(self) -> None:
         """Let go of the parser, which holds us."""

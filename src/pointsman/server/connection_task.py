@@ -31,6 +31,8 @@ from pointsman.engine.commands import (
 )
 from pointsman.engine.connection import Connection
 from pointsman.engine.events import (
+    DOWNSTREAM,
+    UPSTREAM,
     Congested,
     Connected,
     ConnectFailed,
@@ -111,15 +113,15 @@ class ConnectionTask:
             self._start(self._open_accepted(accepted))
             return
         try:
-            stream = ReadyStream(accepted, Side.DOWNSTREAM, self, self._loop)
+            stream = ReadyStream(accepted, DOWNSTREAM, self, self._loop)
         except Exception as bug:
             accepted.close()
             self._crashed(bug)
         else:
-            self._side_opened(Side.DOWNSTREAM, stream)
+            self._side_opened(DOWNSTREAM, stream)
 
     async def _open_accepted(self, accepted: socket.socket) -> None:
-        self._side_opened(Side.DOWNSTREAM, await open_stream(accepted, Side.DOWNSTREAM, self))
+        self._side_opened(DOWNSTREAM, await open_stream(accepted, DOWNSTREAM, self))
 
     @property
     def app(self) -> str | None:
@@ -144,9 +146,13 @@ class ConnectionTask:
                 if other is not None:
                     other.write(carried)
             if carrier.news:
-                self._do(self._connection.take_news(self._time()))
-                if self._connection.closing:
-                    self._arm()
+                records, commands = self._connection.take_news(self._time())
+                for record in records:
+                    self._services.report(record)
+                if commands:
+                    self._do(commands)
+                    if self._connection.closing:
+                        self._arm()
         except Exception as bug:
             self._crashed(bug)
 
@@ -160,7 +166,7 @@ class ConnectionTask:
         self._handle(Drained(side))
 
     def side_closed(self, side: Side, error: Exception | None) -> None:
-        if self._dropped and side is Side.UPSTREAM:
+        if self._dropped and side is UPSTREAM:
             self._dropped -= 1
             return
         self._streams.pop(side, None)
@@ -172,7 +178,7 @@ class ConnectionTask:
         self._streams[side] = stream
         if self._connection.closing:
             stream.abort()
-        elif side is Side.UPSTREAM:
+        elif side is UPSTREAM:
             self._handle(Connected(via))
         else:
             try:
@@ -328,7 +334,7 @@ class ConnectionTask:
     def _drop_upstream(self) -> None:
         """What an earlier dial has led to; before the layers run there is no other work."""
         self._cancel_work()
-        stream = self._streams.pop(Side.UPSTREAM, None)
+        stream = self._streams.pop(UPSTREAM, None)
         if stream is not None:
             self._dropped += 1
             stream.close()
@@ -343,10 +349,10 @@ class ConnectionTask:
         if dialled.layers:
             stream = await TunnelStream.open(dialled.socket, dialled.layers, self)
         else:
-            stream = await open_stream(dialled.socket, Side.UPSTREAM, self)
-        self._side_opened(Side.UPSTREAM, stream, dialled.via)
+            stream = await open_stream(dialled.socket, UPSTREAM, self)
+        self._side_opened(UPSTREAM, stream, dialled.via)
         if dialled.leftover:
-            self.received(Side.UPSTREAM, dialled.leftover)
+            self.received(UPSTREAM, dialled.leftover)
 
     def _dial_straight(self) -> None:
         if not self._knows_readiness:
@@ -369,7 +375,7 @@ class ConnectionTask:
         elif error is not None:
             self._handle(ConnectFailed(describe(error)))
         else:
-            self._side_opened(Side.UPSTREAM, ReadyStream(upstream, Side.UPSTREAM, self, self._loop))
+            self._side_opened(UPSTREAM, ReadyStream(upstream, UPSTREAM, self, self._loop))
 
     async def _dial_in_task(self) -> None:
         try:
@@ -377,7 +383,7 @@ class ConnectionTask:
         except OSError as error:
             self._handle(ConnectFailed(describe(error)))
             return
-        self._side_opened(Side.UPSTREAM, await open_stream(upstream, Side.UPSTREAM, self))
+        self._side_opened(UPSTREAM, await open_stream(upstream, UPSTREAM, self))
 
     def _mint(self, command: MintLeaf) -> None:
         ready = self._services.leaves.cached(command.names, command.alpn, command.revocations)
