@@ -140,7 +140,13 @@ Story = tuple[object, ...]
 
 
 def told(
-    policy: str, hooks: frozenset[str], changes: dict[str, Change], pairs: list[tuple[bytes, bytes]], end: str
+    policy: str,
+    hooks: frozenset[str],
+    changes: dict[str, Change],
+    pairs: list[tuple[bytes, bytes]],
+    end: str,
+    *,
+    within: bool = False,
 ) -> Story:
     """What both ends got and saw, who was asked about what, and the records."""
     heard: list[tuple[object, ...]] = []
@@ -153,7 +159,8 @@ def told(
         if hook in changes:
             changes[hook](subject)
 
-    one = Rig(policy, destination=CLEAR, hooks=hooks, listener=listener if end != "unanswered" else None)
+    answers = listener if end != "unanswered" else None
+    one = Rig(policy, destination=CLEAR, hooks=hooks, listener=answers, answers_within=within)
     for request, response in pairs:
         if not one.closed and not one.aborted:
             one.app_sends(request)
@@ -169,6 +176,7 @@ def both_ways(
     policy: str, hooks: frozenset[str], changes: dict[str, Change], pairs: list[tuple[bytes, bytes]], end: str
 ) -> tuple[Story, Story]:
     short = told(policy, hooks, changes, pairs, end)
+    assert told(policy, hooks, changes, pairs, end, within=True) == short, "when an answer comes makes no difference"
     with patch.object(PlainExchange, "request", lambda *_: None):
         return short, told(policy, hooks, changes, pairs, end)
 

@@ -61,6 +61,8 @@ class AddonHost:
         self._files: list[LoadedFile] = []
         self._listeners: dict[str, tuple[tuple[Listener, LoadedFile], ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: tuple[str, Subject] | None = None
+        """All listeners, by `answer`; what follows from that is for `run`, which comes next."""
 
     # Who listens.
 
@@ -102,6 +104,10 @@ class AddonHost:
         if hook == INJECT:
             return _wait_for_injections(subject, done)
         listeners = self._listeners.get(hook, ())
+        if self._asked is not None:
+            (asked_hook, asked), self._asked = self._asked, None
+            if asked is subject and asked_hook == hook:
+                listeners = ()
         for index, (listener, _) in enumerate(listeners):
             if listener.inline:
                 self._call_inline(listener, subject)
@@ -110,6 +116,22 @@ class AddonHost:
                 return False
         if hook in _SETTLED and self._needs_more(hook, subject):
             self._start(self._run_rest(hook, (), subject), done)
+            return False
+        return True
+
+    def answer(self, hook: str, subject: Subject) -> bool:
+        """As `run`, if that would be over at once; otherwise nobody was asked, and it has to be run.
+
+        What listeners have made of a request may still take a while: then `run` goes on from there.
+        """
+        listeners = self._listeners.get(hook, ())
+        for listener, _ in listeners:
+            if not listener.inline:
+                return False
+        for listener, _ in listeners:
+            self._call_inline(listener, subject)
+        if hook in _SETTLED and self._needs_more(hook, subject):
+            self._asked = hook, subject
             return False
         return True
 

@@ -36,7 +36,7 @@ from pointsman.control.seats import Hire, Seat, Workforce
 from pointsman.control.secrets import Secrets
 from pointsman.control.settings import Settings
 from pointsman.control.takeover import OnStep, Takeover, cannot_take_over
-from pointsman.engine.rebuild import nobody
+from pointsman.engine.rebuild import later, nobody
 from pointsman.engine.settings import Settings as EngineSettings
 from pointsman.engine.settings import anything
 from pointsman.server.connection_task import Services
@@ -162,6 +162,7 @@ def _engine(
         may_sign=partial(may_sign, root) if permitted_names(root) else anything,
         revocations=Revocations(root, now=lambda: datetime.now(UTC)),
         hooks=(lambda: addons.host.wanted) if addons is not None else nobody,
+        answer=addons.host.answer if addons is not None else later,
     )
 
 

@@ -74,6 +74,7 @@ class Connection:
     def __init__(self, flow: Flow, settings: Settings) -> None:
         self._flow = flow
         self._settings = settings
+        self._is_limited = settings.max_bytes != float("inf")
         self._stage = _Stage.PEEKING
         self._peek = Peek()
         self._peeked = _NOTHING
@@ -89,8 +90,8 @@ class Connection:
         self._layer: Layer | None = None
         self.carrier: Relay | Interception | None = None
         """Once the layer only carries: `received` by the shortest way is its `carry`, which gives what goes to the
-        other side, and then `take_news` if it has `news`.  `deadline` only moves later while it is here, so that nobody
-        needs to look at it; and the layer asks for no pauses, which it does for its handshakes alone."""
+        other side, and then `take_news` if it has `news`.  Without news `deadline` only moves later, so that nobody
+        needs to look at it."""
         self._rebuilds = False
         """The layer may pause sides at any time, and has questions."""
         self._must_relay = False
@@ -206,7 +207,7 @@ class Connection:
         layer = self.carrier
         assert layer is not None, "it has carried"
         commands = layer.take_commands()
-        if commands or layer.failure is not None:
+        if commands or layer.failure is not None or layer.finished or layer.handshake_deadline is not None:
             return (), self._after(commands, now)
         return self._records.exchanges(layer.exchanges(), layer), ()
 
@@ -400,10 +401,9 @@ class Connection:
             self._records.note = self._records.note or layer.note
             if isinstance(layer, RebuiltInterception) and not self._notices.told_tls:
                 commands = [*self._notices.handshakes(layer, now), *commands]
-        if self.carrier is None:
-            # What has a limit of bytes is looked at each time, and so is what rebuilds (a kind of interception, too).
-            only_carries = not self._rebuilds and self._settings.max_bytes == float("inf")
-            if only_carries and layer.handshake_deadline is None and isinstance(layer, Relay | Interception):
+        if self.carrier is None or self._rebuilds:
+            # What has a limit of bytes is looked at each time.
+            if not self._is_limited and layer.handshake_deadline is None and isinstance(layer, Relay | Interception):
                 self.carrier = layer
             commands = self._pauses.of_layer(commands)
         done = layer.exchanges()

@@ -19,31 +19,32 @@ from pointsman.engine.rebuild_http2 import Http2Rebuild
 from pointsman.engine.rebuild_tcp import TcpRebuild
 from pointsman.engine.rebuild_tls import MakeRebuild
 from pointsman.engine.request_policy import RequestPolicy
+from pointsman.engine.settings import Settings
 from pointsman.engine.subject import subject_of
 from pointsman.policy.decision import Action, Decision
-from pointsman.policy.rules import Policy
 
 
 def make_layer_rebuild(
     flow: Flow,
-    policy: Policy,
+    settings: Settings,
     decision: Decision,
     peeked: Peeked,
     wall: Callable[[float], float],
-    hooks: Callable[[], frozenset[str]],
-    facts: ContextFacts | None = None,
+    facts: ContextFacts | None,
     *,
-    is_settled: bool = False,
+    is_settled: bool,
 ) -> MakeRebuild | None:
     """None: looking on is enough.  `is_settled`: no request can change the decision."""
     if is_settled and decision.action is not Action.INTERCEPT:
         return None
-    requests = RequestPolicy(policy, subject_of(flow, peeked), decision)
-    changes = requests.depth.may_change and bool(hooks())
+    requests = RequestPolicy(settings.policy, subject_of(flow, peeked), decision)
+    changes = requests.depth.may_change and bool(settings.hooks())
     if not (decision.action is Action.INTERCEPT or requests.depth.may_refuse or changes):
         return None
     scheme = "https" if peeked.hello is not None else "http"
-    context = Context(flow, decision, requests, scheme, peeked.host, wall, hooks, facts)
+    context = Context(
+        flow, decision, requests, scheme, peeked.host, wall, settings.hooks, settings.answer, facts
+    )  # fmt: skip
 
     def make(alpn: str | None) -> Rebuild:
         if peeked.head is not None or alpn == HTTP1:

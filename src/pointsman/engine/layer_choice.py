@@ -44,9 +44,7 @@ def choose_layer(
     `facts`: what listeners see of it."""
     if not decision.action.decrypts:
         return Relay()
-    make_rebuild = make_layer_rebuild(
-        flow, settings.policy, decision, peeked, records.wall, settings.hooks, facts, is_settled=is_settled
-    )
+    make_rebuild = make_layer_rebuild(flow, settings, decision, peeked, records.wall, facts, is_settled=is_settled)
     if peeked.hello is None:
         if make_rebuild is not None:
             return Rebuilt(make_rebuild(HTTP2 if peeked.is_http2 else None))

@@ -15,12 +15,19 @@ from pointsman.engine.events import Side
 from pointsman.engine.exchange import Exchange
 from pointsman.engine.flow_facts import ContextFacts
 from pointsman.engine.flow_record import Flow
+from pointsman.engine.messages import Subject
 from pointsman.engine.request_policy import RequestPolicy
 from pointsman.policy.decision import Decision
 
 HELD_LIMIT = 64 * 1024  # bytes of one side that wait until they can be looked at; then it is paused
 LINGER = 2.0  # seconds for the app to take our last words before everything is closed
 NOBODY: frozenset[str] = frozenset()
+
+
+def later(hook: str, subject: Subject) -> bool:
+    """Whoever listens is asked by a command."""
+    del hook, subject
+    return False
 
 
 def nobody() -> frozenset[str]:
@@ -44,6 +51,8 @@ class Context:
     """The engine's clock as seconds since 1970."""
     hooks: Callable[[], frozenset[str]] = nobody
     """Asked anew for each exchange."""
+    answer: Callable[[str, Subject], bool] = later
+    """Has whoever listens to this hook answer at once, or says that it takes a question."""
     facts: ContextFacts | None = None
     """The same for everything that is asked about."""
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -68,7 +77,8 @@ class Rebuild:
         self._now = 0.0
         self._congested: set[Side] = set()
         """Too much waits to be sent to these sides."""
-        self._done: list[Exchange] = []
+        self.done: list[Exchange] = []
+        """Exchanges finished and not taken yet."""
 
     def start(self, now: float) -> list[Command]:
         self._now = now
@@ -105,9 +115,9 @@ class Rebuild:
 
     def take(self) -> list[Exchange]:
         """Exchanges finished since the last call."""
-        if not self._done:
+        if not self.done:
             return []
-        done, self._done = self._done, []
+        done, self.done = self.done, []
         return done
 
     def _started(self) -> list[Command]:

@@ -77,5 +77,5 @@ class DetectRebuild(Rebuild):
         """What it has become says how things stand."""
         self.seen_request, self.failure, self.resets = found.seen_request, found.failure, found.resets
         self.finished, self.deadline = found.finished, found.deadline
-        self._done.extend(found.take())
+        self.done.extend(found.take())
         return commands

@@ -54,6 +54,8 @@ class Http1Rebuild(Http1Carrier):
             if commands is not None:
                 self._record_plain()
                 return commands
+            if plain.answered:
+                return self._go_on_answered()
             self._take_over()
         elif side is Side.DOWNSTREAM and self._is_idle():
             commands = plain.request(data, now)
@@ -61,11 +63,22 @@ class Http1Rebuild(Http1Carrier):
                 self.seen_request = True
                 self._empty_lines = 0
                 return commands
+            if plain.answered:
+                self.seen_request = True
+                self._empty_lines = 0
+                return self._go_on_answered()
         return self._received(side, data)
+
+    def _go_on_answered(self) -> list[Command]:
+        """The short way ends with an answer to its question."""
+        plain = self._plain
+        plain.answered, number = False, plain.number
+        self._take_over()
+        return self._answered(number)
 
     def _record_plain(self) -> None:
         if not self._plain.under_way:
-            self._done.append(self._plain.exchange(self._now))
+            self.done.append(self._plain.exchange(self._now))
 
     def _is_idle(self) -> bool:
         """No exchange is under way, nothing waits, and nothing has ended."""
@@ -126,7 +139,7 @@ class Http1Rebuild(Http1Carrier):
                 if not plain.asking:
                     self._record_plain()
                 return commands
-            self._take_over()
+            return self._go_on_answered()
         return self._answered(number)
 
     def _answered(self, number: int) -> list[Command]:
@@ -151,7 +164,7 @@ class Http1Rebuild(Http1Carrier):
             self._take_over()
         if self._tunnel is not None:
             self._tunnel.cut(self._now, why)
-            self._done.extend(self._tunnel.take())
+            self.done.extend(self._tunnel.take())
             self._out += self._tunnel.commands()
         elif self._transaction is not None:
             self._finish(why)
@@ -371,7 +384,7 @@ class Http1Rebuild(Http1Carrier):
 
     def _follow_tunnel(self, tunnel: Tunnel) -> None:
         self._out += tunnel.commands()
-        self._done.extend(tunnel.take())
+        self.done.extend(tunnel.take())
         self.finished, self.deadline = self.finished or tunnel.finished, tunnel.deadline
         if tunnel.failure is not None and self.failure is None:
             self.failure, self.resets = tunnel.failure, tunnel.resets

@@ -154,7 +154,7 @@ class Http1Carrier(Rebuild):
         if transaction is None:
             return
         self._request_body = self._response_body = None
-        self._done.append(transaction.exchange(self._now, error))
+        self.done.append(transaction.exchange(self._now, error))
         transaction.finish(error)
 
     def _refuse_message(self, error: HeadError) -> None:
@@ -182,7 +182,7 @@ class Http1Carrier(Rebuild):
     def _record_refused(self, status: int, why: str) -> None:
         """A request that could not be read has neither method nor path."""
         self.seen_request = True
-        self._done.append(
+        self.done.append(
             Exchange("", "", self._context.host, status, len(self._waiting[Side.DOWNSTREAM]), 0,
                      self._now, self._now, why)
         )  # fmt: skip

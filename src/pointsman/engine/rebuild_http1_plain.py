@@ -34,7 +34,7 @@ class PlainExchange:
     __slots__ = (
         "_action", "_authority", "_body", "_context", "_decision", "_fields", "_flow", "_head_size", "_hooks", "_host",
         "_host_field", "_known_host", "_line", "_method", "_reader", "_request", "_response_fields", "_rule",
-        "_size_down", "_started", "_status", "_target", "asking", "number", "under_way",
+        "_size_down", "_started", "_status", "_target", "answered", "asking", "number", "under_way",
     )  # fmt: skip
 
     def __init__(self, context: Context) -> None:
@@ -45,6 +45,8 @@ class PlainExchange:
         """The hook whose listeners are being asked."""
         self.number = 0
         """Of that question."""
+        self.answered = False
+        """It was, at once, and what was answered is to go on the long way."""
         self._host_field = b""
         self._authority = ""
         self._known_host: str | None = None
@@ -55,7 +57,7 @@ class PlainExchange:
         self._status = 0
         self._body = b""
 
-    # What arrives.  None: go the long way.
+    # What arrives.  None: go the long way, with what has arrived; or if `answered`, with that answer.
 
     def request(self, data: bytes, now: float) -> list[Command] | None:
         """`data` is all that is here, and no exchange is under way."""
@@ -80,9 +82,9 @@ class PlainExchange:
         self.under_way = True
         if hooks:
             if "requestheaders" in hooks:
-                return self._ask("requestheaders", self._made_flow())
+                return self._ask("requestheaders", self._made_flow(), now)
             if "request" in hooks:
-                return self._ask("request", self._with_empty_body(self._made_flow()))
+                return self._ask("request", self._with_empty_body(self._made_flow()), now)
         return [Send(UPSTREAM, data)]
 
     def response(self, data: bytes, now: float) -> list[Command] | None:
@@ -108,7 +110,9 @@ class PlainExchange:
         self._response_fields, self._line = fields, b"HTTP/1.1 %d %b\r\n" % (self._status, reason)
         self._body = data[begin:]
         return (
-            self._ask("responseheaders", flow) if wants_head else self._ask_whole(flow, flow.response.timestamp_start)
+            self._ask("responseheaders", flow, now)
+            if wants_head
+            else self._ask_whole(flow, flow.response.timestamp_start, now)
         )
 
     def consulted(self, now: float) -> list[Command] | None:
@@ -120,7 +124,7 @@ class PlainExchange:
         if hook == "requestheaders" and "request" in self._hooks:
             if flow.response is not None:
                 return None
-            return self._ask("request", self._with_empty_body(flow, now))
+            return self._ask("request", self._with_empty_body(flow, now), now)
         if hook in ("requestheaders", "request"):
             return self._request_allowed(flow, now)
         response = flow.response
@@ -130,7 +134,7 @@ class PlainExchange:
             if response.stream or is_endless(response.headers):
                 return None
             if "response" in self._hooks:
-                return self._ask_whole(flow, self._context.wall(now))
+                return self._ask_whole(flow, self._context.wall(now), now)
             body, response.trailers, response.timestamp_end = self._body, None, self._context.wall(now)
             length = self._size_down - self._head_size
         else:
@@ -230,17 +234,21 @@ class PlainExchange:
 
     # Questions.
 
-    def _ask(self, hook: str, flow: HttpFlow) -> list[Command]:
+    def _ask(self, hook: str, flow: HttpFlow, now: float) -> list[Command] | None:
         self.asking = hook
         self.number = number = next(self._context.numbers)
-        return [Consult(number, hook, flow)]
+        if not self._context.answer(hook, flow):
+            return [Consult(number, hook, flow)]
+        commands = self.consulted(now)
+        self.answered = commands is None
+        return commands
 
-    def _ask_whole(self, flow: HttpFlow, ended: float) -> list[Command]:
+    def _ask_whole(self, flow: HttpFlow, ended: float, now: float) -> list[Command] | None:
         response = flow.response
         assert response is not None, "it is what they are asked about"
         response.raw_content, response.trailers, response.timestamp_end = self._body, None, ended
         self._body = b""
-        return self._ask("response", flow)
+        return self._ask("response", flow, now)
 
     def _made_flow(self) -> HttpFlow:
         context = self._context

@@ -236,7 +236,7 @@ class Http2Rebuild(Http2Carrier):
 
     def _record_refused(self, why: str) -> None:
         """A request that could not be read has neither method nor path."""
-        self._done.append(Exchange("", "", self._context.host, None, 0, 0, self._now, self._now, why))
+        self.done.append(Exchange("", "", self._context.host, None, 0, 0, self._now, self._now, why))
 
     def _was_reset(self, side: Side, number: int, code: int) -> None:
         stream = (self._streams if side is Side.DOWNSTREAM else self._by_up).get(number)

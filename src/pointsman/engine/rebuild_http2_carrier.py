@@ -181,7 +181,7 @@ class Http2Carrier(Rebuild):
             self._leaving[stream.down] = None
         else:
             self._down.reset(stream.down, code)
-        self._done.append(stream.transaction.exchange(self._now, why))
+        self.done.append(stream.transaction.exchange(self._now, why))
         stream.transaction.finish(why)
         del self._of[stream.transaction]
 

@@ -128,32 +128,49 @@ class RebuiltInterception(Interception):
         return commands
 
     def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
-        """Decrypt `data` and what came before it, and give it to the rebuild."""
         if self._rebuild is not None:
-            return self._stream_in(self._rebuild, side, now, data)
+            return super()._stream(side, now, data)
         # The first call, when both handshakes are done; it is made for both sides.
         self._rebuild = rebuild = self._make_rebuild(self._upstream.alpn())
-        return [*self._carried_out(rebuild.start(now)), *self._stream_in(rebuild, side, now)]
+        return [*self._carried_out(rebuild.start(now)), *super()._stream(side, now)]
 
-    def _stream_in(self, rebuild: Rebuild, side: Side, now: float, data: bytes = b"") -> list[Command]:
-        own = self._own(side)
-        plaintext = own.decrypt(data)
-        commands: list[Command] = []
-        if plaintext:
-            if side is DOWNSTREAM:
-                self.bytes_up += len(plaintext)
-            else:
-                self.bytes_down += len(plaintext)
-                if self._wants_session:  # tickets come before the first data
-                    self._wants_session = False
-                    self._keep_session(now)
-            commands = self._carried_out(rebuild.receive(side, plaintext, now))
-        if own.closed_by_peer and side not in self._closed:
-            self._closed.add(side)
-            commands += self._carried_out(rebuild.end(side, now))
-        if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
-            commands += self._flush(side)
-        return commands
+    def carry(self, side: Side, data: bytes, now: float) -> bytes:
+        """Decrypt `data` and what came before it, and give it to the rebuild.
+
+        What it mostly says, that something goes to the other side and no more, is the answer; else there is `news`.
+        """
+        self.moved = now
+        rebuild = self._rebuild
+        assert rebuild is not None and self._downstream is not None, "both handshakes are done"
+        own, other = (self._downstream, self._upstream) if side is DOWNSTREAM else (self._upstream, self._downstream)
+        carried = b""
+        try:
+            plaintext = own.decrypt(data)
+            if plaintext:
+                if side is DOWNSTREAM:
+                    self.bytes_up += len(plaintext)
+                else:
+                    self.bytes_down += len(plaintext)
+                    if self._wants_session:  # tickets come before the first data
+                        self._wants_session = False
+                        self._keep_session(now)
+                commands = rebuild.receive(side, plaintext, now)
+                first = commands[0] if len(commands) == 1 else None
+                if isinstance(first, Send) and first.side is not side:
+                    carried = other.encrypt(first.data)
+                    self._follow(rebuild)
+                else:
+                    self._commands += self._carried_out(commands)
+            if own.closed_by_peer and side not in self._closed:
+                self._closed.add(side)
+                self._commands += self._carried_out(rebuild.end(side, now))
+            if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
+                self._commands += self._flush(side)
+        except TlsError as failed:
+            self._commands += self._fail(side, failed)
+        if self._commands or rebuild.done or rebuild.finished or rebuild.deadline or self.failure:
+            self.news = True
+        return carried
 
     def _end_in(self, rebuild: Rebuild, side: Side, now: float) -> list[Command]:
         """FIN.  Without a close_notify before it the stream was cut off, and so is what the other side gets."""
@@ -176,8 +193,10 @@ class RebuiltInterception(Interception):
                 result += [*self._flush(command.side), command]
             else:
                 result.append(command)
-        rebuild = self._rebuild
+        self._follow(self._rebuild)
+        return result
+
+    def _follow(self, rebuild: Rebuild) -> None:
         self.handshake_deadline = rebuild.deadline
         if self.failure is None:
             self.failure = rebuild.failure
-        return result

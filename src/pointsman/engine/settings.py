@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pointsman.engine.interception import UpstreamTls
 from pointsman.engine.learned import Learned, Memory
-from pointsman.engine.rebuild import nobody
+from pointsman.engine.messages import Subject
+from pointsman.engine.rebuild import later, nobody
 from pointsman.engine.sessions import Sessions
 from pointsman.policy.rules import Policy
 
@@ -36,3 +37,5 @@ class Settings:
     """Our list of revoked certificates (DER), for who asks (`engine.revocations`)."""
     hooks: Callable[[], frozenset[str]] = nobody
     """The hooks that somebody listens to now; of others nobody is asked."""
+    answer: Callable[[str, Subject], bool] = later
+    """Has whoever listens to this hook answer at once; False: nobody was asked, and it takes a `Consult`."""

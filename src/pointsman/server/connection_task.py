@@ -150,9 +150,7 @@ class ConnectionTask:
                 for record in records:
                     self._services.report(record)
                 if commands:
-                    self._do(commands)
-                    if self._connection.closing:
-                        self._arm()
+                    self._handle_events(commands)
         except Exception as bug:
             self._crashed(bug)
 
@@ -205,8 +203,7 @@ class ConnectionTask:
                 self._do(first)
             while self._events:
                 self._do(connection.handle(self._events.pop(0), self._time()))
-            if connection.carrier is None:
-                self._arm()
+            self._arm()
         except Exception as bug:
             self._crashed(bug)
         finally:

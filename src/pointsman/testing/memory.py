@@ -35,6 +35,7 @@ from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import UpstreamTls
 from pointsman.engine.learned import Learned
 from pointsman.engine.messages import Subject as Asked
+from pointsman.engine.rebuild import later
 from pointsman.engine.sessions import Sessions
 from pointsman.engine.settings import Settings
 from pointsman.policy.load import parse_policy
@@ -64,9 +65,10 @@ class Rig:
         max_bytes: float = float("inf"),
         hooks: frozenset[str] = frozenset(),
         listener: Callable[[str, Asked], object] | None = None,
+        answers_within: bool = False,
     ) -> None:
         """`connects`: a dial succeeds at once; otherwise the test tells.  `listener` hears of `hooks` and answers at
-        once; without one the test answers (`answer`)."""
+        once, `answers_within` the engine's call where that is possible; without one the test answers (`answer`)."""
         self.consults: list[Consult] = []
         self._listener = listener
         self.now = START
@@ -98,6 +100,7 @@ class Rig:
             life_timeout=life_timeout,
             max_bytes=max_bytes,
             hooks=lambda: hooks,
+            answer=self._answer_within if answers_within and listener is not None else later,
         )
         self.connection = Connection(flow, settings)
         self._do(self.connection.start(self.now))
@@ -146,6 +149,11 @@ class Rig:
         data = bytes(self.received[side])
         self.received[side].clear()
         return data
+
+    def _answer_within(self, hook: str, subject: Asked) -> bool:
+        assert self._listener is not None, "asked by whoever made this"
+        self._listener(hook, subject)
+        return True
 
     def _upstream_tls(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
         return authority.client_context(*alpn, trusts=self._trusts)
