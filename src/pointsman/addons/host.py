@@ -171,7 +171,7 @@ class AddonHost:
             return False
         if hook == "requestheaders" and callable(request.stream):
             request.stream = self._guarded(subject, hook, request.stream)
-        hosts = request.headers.get_all("host")
+        hosts = [] if request.headers.is_as_read("host") else request.headers.get_all("host")
         if hosts and hosts[0] != request.authority:  # addons write the header; the engine goes by the authority
             request.authority = hosts[0]
         if request.server is None and not wants_another_way(subject):

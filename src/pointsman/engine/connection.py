@@ -71,6 +71,13 @@ class _Stage(Enum):
 
 
 class Connection:
+    __slots__ = (
+        "_active", "_began_dial", "_connected", "_decision", "_destination", "_dialled", "_downstream_ended",
+        "_early", "_flow", "_held", "_is_limited", "_last_moment", "_layer", "_must_relay", "_notices", "_pauses",
+        "_peek", "_peeked", "_reached", "_rebuilds", "_records", "_settings", "_settled", "_stage", "_stage_deadline",
+        "_told_accepted", "_upstream", "_wanted_dial", "carrier",
+    )  # fmt: skip
+
     def __init__(self, flow: Flow, settings: Settings) -> None:
         self._flow = flow
         self._settings = settings

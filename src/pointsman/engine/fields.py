@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeVar, overload
 
 Field = tuple[bytes, bytes]
+Frozen = list[Field] | tuple[bytes, list[Field]]
 Name = TypeVar("Name")
 Value = TypeVar("Value")
 Pairs = Iterable[tuple[Name, Value]]
@@ -37,11 +38,13 @@ class AllItems(ItemsView[Name, Value]):
 class Headers(MutableMapping[str, str]):
     """Header fields in their order, names as sent; looking one up does not mind letter case (RFC 9110 5)."""
 
-    __slots__ = ("_block", "_fields", "_read")
+    __slots__ = ("_added", "_block", "_fields", "_read")
 
     def __init__(self, fields: Iterable[Field] = (), **named: str) -> None:
         """`named`: for what is written by hand; `content_type="text/html"` is Content-Type."""
         self._block = b""
+        self._added: list[Field] = []
+        """Behind those of the block, while that was not taken apart."""
         self._read: list[Field] | None = None
         self._fields: list[Field] | None = list(fields)
         for name, value in named.items():
@@ -53,6 +56,7 @@ class Headers(MutableMapping[str, str]):
         looks."""
         headers = cls.__new__(cls)
         headers._block = block
+        headers._added = []
         headers._read = headers._fields = None
         return headers
 
@@ -61,7 +65,7 @@ class Headers(MutableMapping[str, str]):
         fields = self._fields
         if fields is None:
             self._read = _SPLIT.findall(self._block)
-            fields = self._fields = self._read.copy()
+            fields = self._fields = self._read + self._added
         return fields
 
     @fields.setter
@@ -70,8 +74,12 @@ class Headers(MutableMapping[str, str]):
 
     @property
     def block(self) -> bytes | None:
-        """What `of_block` got, if nobody has looked into it since."""
-        return self._block if self._fields is None else None
+        """What `of_block` got, if nobody has looked into it or added to it since."""
+        return self._block if self._fields is None and not self._added else None
+
+    def is_as_read(self, name: str) -> bool:
+        """Certainly nobody has changed what `of_block` got of this name; False says nothing."""
+        return self._fields is None and all(key.lower() != _named(name)[1] for key, _ in self._added)
 
     def added_to(self, block: bytes) -> list[Field] | None:
         """What stands behind the fields that `of_block` read from `block`; None if it is not those that come first."""
@@ -79,17 +87,23 @@ class Headers(MutableMapping[str, str]):
             return None
         fields, read = self._fields, self._read
         if fields is None or read is None:
-            return []
+            return self._added
         count = len(read)
         return fields[count:] if fields[:count] == read else None
 
-    def frozen(self) -> bytes | list[Field]:
+    def frozen(self) -> Frozen:
         """As they are now; for `thawed`."""
-        return self._block if self._fields is None else self._fields.copy()
+        if self._fields is None:
+            return self._block, self._added.copy()
+        return self._fields.copy()
 
     @classmethod
-    def thawed(cls, frozen: bytes | list[Field]) -> Headers:
-        return cls.of_block(frozen) if isinstance(frozen, bytes) else cls(frozen)
+    def thawed(cls, frozen: Frozen) -> Headers:
+        if isinstance(frozen, list):
+            return cls(frozen)
+        headers = cls.of_block(frozen[0])
+        headers._added = frozen[1].copy()
+        return headers
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -110,8 +124,12 @@ class Headers(MutableMapping[str, str]):
 
     def __setitem__(self, name: str, value: str) -> None:
         """In the place of the first one that was there; the others of that name are gone."""
-        lowered, fields = _lowered(name), self.fields
-        field = _raw(name), _raw(value)
+        raw, lowered = _named(name)
+        field = raw, _raw(value)
+        if self._fields is None and not self._added and lowered not in self._block.lower():
+            self._added.append(field)  # the block need not be taken apart for that
+            return
+        fields = self.fields
         size, at = len(lowered), -1
         for index, (key, _) in enumerate(fields):
             if len(key) == size and key.lower() == lowered:
@@ -271,8 +289,14 @@ def pairs_of(value: Mapping[Name, Value] | Pairs[Name, Value]) -> list[tuple[Nam
 
 
 @lru_cache(maxsize=1024)
+def _named(name: str) -> tuple[bytes, bytes]:
+    """As it is written, and in lower case."""
+    raw = _raw(name)
+    return raw, raw.lower()
+
+
 def _lowered(name: str) -> bytes:
-    return _raw(name).lower()
+    return _named(name)[1]
 
 
 def _raw(text: str | bytes) -> bytes:

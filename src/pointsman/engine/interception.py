@@ -58,6 +58,13 @@ _TERMS = Terms()
 
 
 class Interception:
+    __slots__ = (
+        "_alpn", "_began", "_closed", "_commands", "_downstream", "_ended", "_fault", "_has_answered", "_heard",
+        "_held", "_name", "_observer", "_offered", "_session_key", "_session_refused", "_sessions", "_state",
+        "_terms", "_upstream", "_wants_session", "accepted", "bytes_down", "bytes_up", "failure",
+        "handshake_deadline", "moved", "news", "note", "refusal", "step_aside",
+    )  # fmt: skip
+
     def __init__(
         self,
         name: str,
@@ -77,6 +84,8 @@ class Interception:
         self._offered = session
         self._session_refused = False
         self._wants_session = self._sessions.wants(self._session_key, context, now)
+        self._has_answered = False
+        """The origin, with data; in TLS 1.3 its tickets have come before that."""
         self._name = name
         self._state = _State.UPSTREAM_HANDSHAKE
         self._upstream = TlsSide(
@@ -289,9 +298,8 @@ class Interception:
                 own, other = self._upstream, self._downstream
                 plaintext = own.decrypt(data)
                 self.bytes_down += len(plaintext)
-                if self._wants_session and plaintext:  # tickets come before the first data
-                    self._wants_session = False
-                    self._keep_session(now)
+                if plaintext and not self._has_answered:
+                    self._answers(now)
             if plaintext:
                 observer.receive(side, plaintext, now)
                 carried = other.encrypt(plaintext)
@@ -315,11 +323,15 @@ class Interception:
             self.news = True
         return carried
 
-    def _keep_session(self, now: float) -> None:
+    def _answers(self, now: float) -> None:
+        """The first data of the origin is here."""
+        self._has_answered = True
         upstream = self._upstream
-        self._sessions.keep(
-            self._session_key, upstream.context, upstream.session, now, after_refusal=self._session_refused
-        )
+        upstream.let_go()
+        if self._wants_session:
+            self._sessions.keep(
+                self._session_key, upstream.context, upstream.session, now, after_refusal=self._session_refused
+            )
 
     def take_commands(self) -> list[Command]:
         """What follows from what was carried."""

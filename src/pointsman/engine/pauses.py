@@ -8,26 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 
 from pointsman.engine.commands import Command, Pause, Resume
-from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
+from pointsman.engine.events import Side
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Pauses:
     __slots__ = ("_reasons",)
 
     def __init__(self) -> None:
-        self._reasons: dict[Side, set[str]] = {DOWNSTREAM: set(), UPSTREAM: set()}
+        self._reasons: dict[Side, frozenset[str]] = {}
+        """Of sides that were ever paused."""
 
     def pause(self, side: Side, why: str) -> list[Command]:
-        reasons = self._reasons[side]
-        was_paused = bool(reasons)
-        reasons.add(why)
-        return [] if was_paused else [Pause(side)]
+        reasons = self._reasons.get(side, _NONE)
+        self._reasons[side] = reasons | {why}
+        return [] if reasons else [Pause(side)]
 
     def resume(self, side: Side, why: str) -> list[Command]:
-        reasons = self._reasons[side]
-        was_paused = bool(reasons)
-        reasons.discard(why)
-        return [Resume(side)] if was_paused and not reasons else []
+        reasons = self._reasons.get(side, _NONE)
+        if not reasons:
+            return []
+        left = self._reasons[side] = reasons - {why}
+        return [] if left else [Resume(side)]
 
     def of_layer(self, commands: list[Command]) -> list[Command]:
         """A layer pauses for its handshake, the connection for congestion: a side reads when both let it."""
@@ -43,7 +46,7 @@ class Pauses:
 
     def forget(self, side: Side) -> None:
         """Another connection takes its place."""
-        self._reasons[side].clear()
+        self._reasons.pop(side, None)
 
 
 def held_back(waiting: Mapping[Side, Sized], paused: set[Side], limit: int) -> list[Command]:

@@ -22,6 +22,10 @@ MakeRebuild = Callable[[str | None], Rebuild]
 
 
 class RebuiltInterception(Interception):
+    __slots__ = (
+        "_make_rebuild", "_rebuild", "failed_side",
+    )  # fmt: skip
+
     def __init__(
         self,
         name: str,
@@ -151,9 +155,8 @@ class RebuiltInterception(Interception):
                     self.bytes_up += len(plaintext)
                 else:
                     self.bytes_down += len(plaintext)
-                    if self._wants_session:  # tickets come before the first data
-                        self._wants_session = False
-                        self._keep_session(now)
+                    if not self._has_answered:
+                        self._answers(now)
                 commands = rebuild.receive(side, plaintext, now)
                 first = commands[0] if len(commands) == 1 else None
                 if isinstance(first, Send) and first.side is not side:

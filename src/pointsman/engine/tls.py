@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import ssl
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pointsman.wire.tls_alert import Alert
 
 READ_SIZE = 16 * 1024  # bytes; the most that a record of TLS has, so a read leaves nothing of one behind
+PIECE = 64 * 1024  # bytes; a memory BIO keeps a third more than the most it ever held, for as long as it lives
 
 SESSION_READS_LEAK: Final = sys.version_info < (3, 12, 7) or (3, 13) <= sys.version_info < (3, 13, 1)
 """Each read of a session loses a copy of it, which nothing can free (python/cpython#116810; 3.11 gets no mend)."""
@@ -117,11 +119,17 @@ class TlsSide:
     def decrypt(self, data: bytes) -> bytes:
         """All plaintext that is here once `data` has come.  Raises TlsError."""
         incoming = self._incoming
-        incoming.write(data)
         try:
+            if len(data) > PIECE:
+                return self._decrypt_long(data)
+            incoming.write(data)
             plaintext = self._records.read(READ_SIZE)
             # A read gives a record at most, so if this was the last nothing is left; to ask would cost an exception.
-            return plaintext if plaintext and not incoming.pending else self._decrypt_on(plaintext)
+            if plaintext and not incoming.pending:
+                return plaintext
+            parts: list[bytes] = []
+            self._decrypt_on(plaintext, parts)
+            return b"".join(parts)
         except ssl.SSLWantReadError:
             return b""
         except ssl.SSLZeroReturnError:
@@ -130,20 +138,31 @@ class TlsSide:
         except ssl.SSLError as error:
             raise _failed(error) from error
 
-    def _decrypt_on(self, plaintext: bytes) -> bytes:
+    def _decrypt_on(self, plaintext: bytes, parts: list[bytes]) -> None:
         """Behind the first record.  Raises ssl.SSLError, but not for what does not matter once there is plaintext."""
-        parts: list[bytes] = []
+        incoming, read = self._incoming, self._records.read
         try:
             while plaintext:
                 parts.append(plaintext)
-                if not self._incoming.pending:
-                    return b"".join(parts)
-                plaintext = self._records.read(READ_SIZE)
+                if not incoming.pending:
+                    return
+                plaintext = read(READ_SIZE)
             self.closed_by_peer = True  # b"" is close_notify while we have not sent ours
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
             self.closed_by_peer = True
+
+    def _decrypt_long(self, data: bytes) -> bytes:
+        """Piece by piece, so that no more than that is ever in the BIO."""
+        parts: list[bytes] = []
+        for piece in _pieces(data):
+            self._incoming.write(piece)
+            try:
+                plaintext = self._records.read(READ_SIZE)
+            except ssl.SSLWantReadError:
+                continue
+            self._decrypt_on(plaintext, parts)
         return b"".join(parts)
 
     def encrypt(self, data: bytes) -> bytes:
@@ -152,12 +171,29 @@ class TlsSide:
         Never waits: a memory BIO takes everything, and renegotiation is off.
         """
         try:
+            if len(data) > PIECE:
+                return self._encrypt_long(data)
             sent = self._records.write(data)
             while sent < len(data):
                 sent += self._records.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
         return self.take() if self._withheld else self.outgoing.read()
+
+    def _encrypt_long(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        for piece in _pieces(data):
+            sent = self._records.write(piece)
+            while sent < len(piece):
+                sent += self._records.write(piece[sent:])
+            parts.append(self.take())
+        return b"".join(parts)
+
+    def let_go(self) -> None:
+        """Of the buffers that reading a session ticket leaves behind (OpenSSL up to 3.1): 16 kB of writing room, until
+        something is written.  Nothing is, and that is enough for SSL_MODE_RELEASE_BUFFERS, which Python sets."""
+        with suppress(ssl.SSLError):
+            self._tls.write(b"")
 
     def close(self) -> None:
         """Send close_notify.  What the peer still sends can be read on (RFC 8446 6.1)."""
@@ -201,6 +237,12 @@ class TlsSide:
             if len(entry) == 2 and entry[0] in ("DNS", "IP Address"):
                 names.append(str(entry[1]).strip())
         return CertificateFacts(tuple(names), "crlDistributionPoints" in certificate)
+
+
+def _pieces(data: bytes) -> Iterator[memoryview]:
+    whole = memoryview(data)
+    for at in range(0, len(whole), PIECE):
+        yield whole[at : at + PIECE]
 
 
 def _failed(error: Exception) -> TlsError:

@@ -11,7 +11,6 @@ is seen is the same either way.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 
 import httptools
 
@@ -67,10 +66,12 @@ class WholeResponse:
         """Of the response before, which had `_size` bytes in all and said how many follow its head."""
         self._size = self._head_status = 0
         self._chances = CHANCES
+        self._parser: httptools.HttpResponseParser | None = None
+        """While one is needed: with what it holds it takes as much as all that is remembered."""
         self._begin()
 
     def _begin(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = None
         self._begun = 0
         self._status = 0
 
@@ -79,6 +80,8 @@ class WholeResponse:
         if len(data) == self._size and self._head is not None and data.startswith(self._head):
             self._chances = CHANCES
             return self._head_status
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -98,15 +101,18 @@ class WholeResponse:
         end = data.find(b"\r\n\r\n") + 4
         # In chunks the body says where it ends.
         is_kept = 4 <= end <= HEAD_LIMIT and not _CODED.search(data, 0, end)
+        if is_kept:
+            self._parser = None
         self._head, self._size, self._head_status = data[:end] if is_kept else None, len(data), status
 
     def close(self) -> None:
         """Let go of the parser, which holds us."""
-        with suppress(AttributeError):  # twice is harmless
-            del self._parser
+        self._parser = None
 
     def on_message_begin(self) -> None:
         self._begun += 1
 
     def on_message_complete(self) -> None:
-        self._status = self._parser.get_status_code() if self._parser.should_keep_alive() else 0
+        parser = self._parser
+        assert parser is not None, "it calls us"
+        self._status = parser.get_status_code() if parser.should_keep_alive() else 0

@@ -76,6 +76,12 @@ class Services:
 
 
 class ConnectionTask:
+    __slots__ = (
+        "__weakref__", "_bug", "_connection", "_destination", "_dialling", "_dropped", "_events", "_handling",
+        "_is_over",
+        "_knows_readiness", "_loop", "_records", "_services", "_streams", "_tell_over", "_time", "_timer", "_work",
+    )  # fmt: skip
+
     def __init__(
         self,
         connection: Connection,
