@@ -26,8 +26,10 @@ from pointsman.server.limits import Limits
 from pointsman.server.listener import Listeners
 from pointsman.system.host import Host
 from pointsman.system.interface import Processes, System
+from pointsman.system.open_files import raise_open_files
 
 MAX_WORKERS = {"driver": 2, "netfilter": 64}
+OTHER_FILES = 512  # logs, addons' files, control channels, dials through proxies
 LIMIT_NAMES = {
     "connections": "max_connections",
     "connections-per-app": "max_connections_per_app",
@@ -129,6 +131,7 @@ def run(
         drain=drain,
         state_dir=state,
     )
+    raise_open_files(2 * settings.limits.max_connections + OTHER_FILES)
     factory = loop_factory(fast=fast)
     out = sys.stdout
     system, on_ready = choose_system(source), partial(announce, as_json=as_json, out=out)

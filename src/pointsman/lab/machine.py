@@ -40,6 +40,7 @@ from pointsman.lab.simulator import LIBRARY, Simulator
 from pointsman.lab.syscalls import architecture, become_subreaper, pidfd_getfd, user_notification_available
 from pointsman.lab.trap import Trap
 from pointsman.system.interface import DriverError
+from pointsman.system.open_files import raise_open_files
 
 __all__ = ["Machine", "Process"]
 
@@ -174,12 +175,10 @@ class Machine:
         self._tender = self._loop.call_later(TEND_EVERY, self._tend)
 
     def _raise_limit(self) -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._open_files = soft
-        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            self._stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        before = raise_open_files(OPEN_FILES)
+        if before is not None:
+            self._stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
 
     def _prepare(self, pid: int, fd: int) -> tuple[Connects, Datagrams, Placement]:
         """Find out, by the first program, how sockets are to be had; build what depends on it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    max_connections: int = 4096
+    max_connections: int = 8192
     max_connections_per_app: int = 2048
     """Of one program, where the system names it."""
     idle_timeout: float = 600.0  # seconds without a byte in either direction
