@@ -14,13 +14,11 @@ import pytest
 from pointsman.system.interface import DriverError
 from pointsman.system.netfilter import NetfilterDriver, NetfilterRedirects, NetfilterSystem, original_destination
 from pointsman.wire.abi import Ioctl, decode_registered, decode_version
-from pointsman.wire.redirect_context import decode_redirect_context
 
 TOOLS = ("unshare", "nft", "ip")
 IN_A_NAMESPACE = r"""
 import socket, subprocess
 from pointsman.system.netfilter import NetfilterRedirects
-from pointsman.wire.redirect_context import decode_redirect_context
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 rules = "table inet nat {\nchain out {\ntype nat hook output priority -100\ntcp dport 80 redirect to :8443\n}\n}\n"
@@ -37,7 +35,7 @@ for family, own, dialled in ((socket.AF_INET, "127.0.0.1", "127.0.0.2"), (socket
                 accepted, _ = listening.accept()
                 context = NetfilterRedirects().redirect_context(accepted)
                 accepted.close()
-            print(dialled, port, context and decode_redirect_context(context).original_destination)
+            print(dialled, port, context and context.original_destination)
 """
 
 
@@ -80,9 +78,8 @@ def test_a_context_says_what_a_gateway_knows_and_nothing_else(monkeypatch: pytes
     destination = (IPv4Address("192.0.2.1"), 443)
     monkeypatch.setattr("pointsman.system.netfilter.original_destination", lambda _: destination)
     with socket.socket() as accepted:
-        data = NetfilterRedirects().redirect_context(accepted)
-    assert data is not None
-    context = decode_redirect_context(data)
+        context = NetfilterRedirects().redirect_context(accepted)
+    assert context is not None
 
     assert (context.original_destination, context.app_id, context.pid) == (destination, b"", 0)
 

@@ -75,7 +75,7 @@ class Connection:
         "_active", "_began_dial", "_connected", "_decision", "_destination", "_dialled", "_downstream_ended",
         "_early", "_flow", "_held", "_is_limited", "_last_moment", "_layer", "_must_relay", "_notices", "_pauses",
         "_peek", "_peeked", "_reached", "_rebuilds", "_records", "_settings", "_settled", "_stage", "_stage_deadline",
-        "_told_accepted", "_upstream", "_wanted_dial", "carrier",
+        "_told_accepted", "_upstream", "_wanted_dial", "carrier", "closing",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, settings: Settings) -> None:
@@ -83,6 +83,8 @@ class Connection:
         self._settings = settings
         self._is_limited = settings.max_bytes != float("inf")
         self._stage = _Stage.PEEKING
+        self.closing = False
+        """Asked after each event; the same as the last stage."""
         self._peek = Peek()
         self._peeked = _NOTHING
         self._held = bytearray()
@@ -143,7 +145,7 @@ class Connection:
     @property
     def deadline(self) -> float:
         """When to call `tick`, at the latest.  Moves later as bytes flow; it costs nothing to tick too early."""
-        if self._stage is _Stage.CLOSING:
+        if self.closing:
             return self._stage_deadline or 0.0
         if self.carrier is not None:
             self._active = max(self._active, self.carrier.moved)
@@ -154,21 +156,22 @@ class Connection:
         other = self._peek.deadline if self._layer is None else self._layer.handshake_deadline
         return other if other is not None and other < deadline else deadline
 
-    @property
-    def closing(self) -> bool:
-        return self._stage is _Stage.CLOSING
-
     def handle(self, event: Event, now: float) -> Sequence[Command]:
-        if self._stage is _Stage.CLOSING:
+        if self.closing:
             return ()
         match event:
             case Received(side, data):
                 return self.received(side, data, now)
-            case Consulted(number):
-                return self._consulted(number, now)
             case Ended(side):
                 self._active = now
                 return self._ended(side, now)
+            case Connected(via):
+                self._active = now
+                if self._upstream is not None and via is not None:
+                    self._records.upstream = f"{self._upstream.name} ({via})"
+                return self._upstream_connected(now)
+            case Consulted(number):
+                return self._consulted(number, now)
             case Congested(side):
                 if isinstance(self._layer, REBUILDS):
                     self._layer.congested(side)
@@ -178,11 +181,6 @@ class Connection:
                 if isinstance(self._layer, REBUILDS):
                     commands += self._after(self._layer.drained(side, now), now)
                 return commands
-            case Connected(via):
-                self._active = now
-                if self._upstream is not None and via is not None:
-                    self._records.upstream = f"{self._upstream.name} ({via})"
-                return self._upstream_connected(now)
             case ConnectFailed(error):
                 return self._dial_failed(now, f"dial: {error}")
             case LeafReady(context):
@@ -204,7 +202,7 @@ class Connection:
 
     def received(self, side: Side, data: bytes, now: float) -> Sequence[Command]:
         """`Received` without the value: there is one for every chunk of bytes."""
-        if self._stage is _Stage.CLOSING:
+        if self.closing:
             return ()
         self._active = now
         return self._received(side, data, now)
@@ -222,7 +220,7 @@ class Connection:
         """Harmless at any time."""
         if now < self.deadline:
             return ()
-        if self._stage is _Stage.CLOSING:
+        if self.closing:
             self._stage_deadline = now + self._settings.close_timeout
             return (Abort(),)
         if now >= self._active + self._settings.idle_timeout:
@@ -399,13 +397,14 @@ class Connection:
         """What follows from what the layer did: pauses in one place, records, and the end."""
         layer = self._layer
         assert layer is not None, "only a layer's commands come here"
-        if isinstance(layer, Interception) and not self._told_accepted:
+        if not self._told_accepted and isinstance(layer, Interception):
             if layer.step_aside is not None:
                 return self._step_aside(layer, layer.step_aside, now)
             if layer.accepted:
                 self._told_accepted = True
                 self._settings.learned.accepted(self._flow.app, layer.name, self._records.wall(now))
-            self._records.note = self._records.note or layer.note
+            if layer.note is not None:
+                self._records.note = self._records.note or layer.note
             if isinstance(layer, RebuiltInterception) and not self._notices.told_tls:
                 commands = [*self._notices.handshakes(layer, now), *commands]
         if self.carrier is None or self._rebuilds:
@@ -421,7 +420,7 @@ class Connection:
             commands += self._over(now, layer.failure, Abort() if resets else Close())
         elif layer.finished:
             commands += self._over(now, None, Close())
-        elif layer.bytes_up + layer.bytes_down > self._settings.max_bytes:
+        elif self._is_limited and layer.bytes_up + layer.bytes_down > self._settings.max_bytes:
             commands += self._over(now, f"more than {self._settings.max_bytes:.0f} bytes, which is the limit", Abort())
         return commands
 
@@ -440,7 +439,7 @@ class Connection:
         ]
 
     def _over(self, now: float, error: str | None, how: Close | Abort) -> list[Command]:
-        self._stage = _Stage.CLOSING
+        self._stage, self.closing = _Stage.CLOSING, True
         self.carrier = None
         self._stage_deadline = now + self._settings.close_timeout
         self._held.clear()

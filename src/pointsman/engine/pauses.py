@@ -34,6 +34,11 @@ class Pauses:
 
     def of_layer(self, commands: list[Command]) -> list[Command]:
         """A layer pauses for its handshake, the connection for congestion: a side reads when both let it."""
+        for command in commands:
+            if isinstance(command, (Pause, Resume)):
+                break
+        else:
+            return commands
         result: list[Command] = []
         for command in commands:
             if isinstance(command, Pause):

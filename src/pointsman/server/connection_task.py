@@ -77,9 +77,24 @@ class Services:
 
 class ConnectionTask:
     __slots__ = (
-        "__weakref__", "_bug", "_connection", "_destination", "_dialling", "_dropped", "_events", "_handling",
+        "__weakref__",
+        "_bug",
+        "_connection",
+        "_destination",
+        "_dialling",
+        "_dropped",
+        "_events",
+        "_handling",
         "_is_over",
-        "_knows_readiness", "_loop", "_records", "_services", "_streams", "_tell_over", "_time", "_timer", "_work",
+        "_loop",
+        "_ready",
+        "_records",
+        "_services",
+        "_streams",
+        "_tell_over",
+        "_time",
+        "_timer",
+        "_work",
     )  # fmt: skip
 
     def __init__(
@@ -96,7 +111,7 @@ class ConnectionTask:
         self._services = services
         self._loop = loop
         self._time = loop.time
-        self._knows_readiness = knows_readiness(loop)
+        self._ready = readiness(loop) if knows_readiness(loop) else None
         self._streams: dict[Side, Stream] = {}
         self._events: list[Event] = []
         self._handling = False
@@ -115,11 +130,11 @@ class ConnectionTask:
         Then `over` is called, once and perhaps before this returns, with what was a bug of ours if there was one.
         """
         self._tell_over = over
-        if not self._knows_readiness:
+        if self._ready is None:
             self._start(self._open_accepted(accepted))
             return
         try:
-            stream = ReadyStream(accepted, DOWNSTREAM, self, self._loop)
+            stream = ReadyStream(accepted, DOWNSTREAM, self, self._loop, self._ready)
         except Exception as bug:
             accepted.close()
             self._crashed(bug)
@@ -209,7 +224,9 @@ class ConnectionTask:
                 self._do(first)
             while self._events:
                 self._do(connection.handle(self._events.pop(0), self._time()))
-            self._arm()
+            carrier = connection.carrier
+            if carrier is None or carrier.handshake_deadline is not None:  # else it only moves later
+                self._arm()
         except Exception as bug:
             self._crashed(bug)
         finally:
@@ -358,7 +375,7 @@ class ConnectionTask:
             self.received(UPSTREAM, dialled.leftover)
 
     def _dial_straight(self) -> None:
-        if not self._knows_readiness:
+        if self._ready is None:
             self._start(self._dial_in_task())
             return
         try:
@@ -366,19 +383,21 @@ class ConnectionTask:
         except OSError as error:
             self._handle(ConnectFailed(describe(error)))
             return
-        self._dialling = ReadyDial(upstream, self._dialled, self._loop)
+        self._dialling = ReadyDial(upstream, self._dialled, self._loop, self._ready)
         self._dialling.start(self._destination)
 
     def _dialled(self, upstream: socket.socket, error: OSError | None) -> None:
         self._dialling = None  # or the two would hold each other, and all that we hold, until the cycle collector looks
+        ready = self._ready
+        assert ready is not None, "it has dialled"
         if self._bug is not None or self._connection.closing:
             if error is None:
-                readiness(self._loop).forget(upstream.fileno())
+                ready.forget(upstream.fileno())
             upstream.close()
         elif error is not None:
             self._handle(ConnectFailed(describe(error)))
         else:
-            self._side_opened(UPSTREAM, ReadyStream(upstream, UPSTREAM, self, self._loop))
+            self._side_opened(UPSTREAM, ReadyStream(upstream, UPSTREAM, self, self._loop, ready))
 
     async def _dial_in_task(self) -> None:
         try:

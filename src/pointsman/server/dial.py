@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from pointsman.server.readiness import WRITE, readiness
+from pointsman.server.readiness import WRITE, Readiness
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
 
@@ -29,11 +29,13 @@ class ReadyDial:
         upstream: socket.socket,
         done: Callable[[socket.socket, OSError | None], None],
         loop: asyncio.AbstractEventLoop,
+        ready: Readiness,
     ) -> None:
+        """`ready` is the loop's."""
         self._upstream = upstream
         self._done = done
         self._loop = loop
-        self._readiness = readiness(loop)
+        self._readiness = ready
         self._waiting = False
         self._over = False
 

@@ -176,6 +176,8 @@ class Server:
         if data is None:
             self.counters.refused_unredirected += 1
             return None
+        if isinstance(data, RedirectContext):
+            return data
         try:
             return decode_redirect_context(data)
         except AbiError:

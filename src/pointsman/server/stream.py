@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Protocol, cast
 
 from pointsman.engine.events import Side
-from pointsman.server.readiness import READ, WRITE, knows_readiness, readiness
+from pointsman.server.readiness import READ, WRITE, Readiness, knows_readiness, readiness
 
 HIGH_WATER = 64 * 1024  # bytes waiting to be sent: pause the other side
 LOW_WATER = 16 * 1024  # bytes waiting to be sent: let it go on
@@ -72,14 +72,16 @@ class ReadyStream:
         "_side", "_socket", "_their_end", "queued",
     )  # fmt: skip
 
-    def __init__(self, connection: socket.socket, side: Side, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
-        """`connection` is non-blocking and ours from now on."""
+    def __init__(
+        self, connection: socket.socket, side: Side, owner: Owner, loop: asyncio.AbstractEventLoop, ready: Readiness
+    ) -> None:
+        """`connection` is non-blocking and ours from now on; `ready` is the loop's."""
         self._socket = connection
         self._fd = connection.fileno()
         self._side = side
         self._owner = owner
         self._loop = loop
-        self._readiness = readiness(loop)
+        self._readiness = ready
         self._queue: list[bytes] = []  # a deque takes 700 bytes when empty, and there are two for each connection
         self.queued = 0
         self._congested = False
@@ -293,7 +295,7 @@ async def open_stream(connection: socket.socket, side: Side, owner: Owner) -> St
     """The kind that this event loop can drive."""
     loop = asyncio.get_running_loop()
     if knows_readiness(loop):
-        return ReadyStream(connection, side, owner, loop)
+        return ReadyStream(connection, side, owner, loop, readiness(loop))
     return await TransportStream.open(connection, side, owner)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
 from pointsman.wire.process_facts import ProcessFacts
+from pointsman.wire.redirect_context import RedirectContext
 
 
 class DriverError(Exception):
@@ -64,8 +65,9 @@ class PersistentFilters(Protocol):
 class RedirectSource(Protocol):
     """Tells what a redirected connection was before it reached us."""
 
-    def redirect_context(self, accepted: socket.socket) -> bytes | None:
-        """The bytes our driver attached to an accepted connection; None if nobody redirected it."""
+    def redirect_context(self, accepted: socket.socket) -> bytes | RedirectContext | None:
+        """What our driver attached to an accepted connection, as bytes where it is the driver's; None if nobody
+        redirected it."""
 
     def redirect_records(self, accepted: socket.socket) -> bytes:
         """WFP's opaque records of an accepted connection, for `apply_records`; may be empty."""

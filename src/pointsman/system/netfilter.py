@@ -20,7 +20,7 @@ from pointsman.system.no_processes import NoProcesses
 from pointsman.system.unix_channel import UnixChannel, user_directory
 from pointsman.wire.abi import ABI_VERSION, RULE_DEFAULT, Address, Flag, Ioctl
 from pointsman.wire.filters import Filter, InstalledFilter, NativeFilter
-from pointsman.wire.redirect_context import RedirectContext, encode_redirect_context
+from pointsman.wire.redirect_context import RedirectContext
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST in linux/netfilter_ipv6/ip6_tables.h is the same
 _SOL_IPV6 = socket.IPPROTO_IPV6
@@ -30,6 +30,7 @@ _REGISTRATION = 1
 _LEASE_MS = 3000
 _INVALID_DEVICE_REQUEST = 0xC000_0010
 _TCP = 6
+_NO_FLAGS = Flag(0)
 
 
 def original_destination(accepted: socket.socket) -> tuple[Address, int] | None:
@@ -48,20 +49,18 @@ def original_destination(accepted: socket.socket) -> tuple[Address, int] | None:
         return None  # ENOENT: no conntrack entry; ENOPROTOOPT: no conntrack at all; EINVAL: reset meanwhile
     # conntrack knows every connection.  One that was dialled to ourselves was not redirected, and serving it would
     # be a loop.
-    return None if found == (_address(own[0]), own[1]) else found
+    return None if found[1] == own[1] and found[0] == _address(own[0]) else found
 
 
 class NetfilterRedirects:
     """Implements `interface.RedirectSource`.  There are no records: a gateway's own connections are not forwarded,
     so prerouting never sees them."""
 
-    def redirect_context(self, accepted: socket.socket) -> bytes | None:
+    def redirect_context(self, accepted: socket.socket) -> RedirectContext | None:
         destination = original_destination(accepted)
         if destination is None:
             return None
-        return encode_redirect_context(
-            RedirectContext(_REGISTRATION, RULE_DEFAULT, 1, 0, 0, 0, destination, _TCP, Flag(0), b"")
-        )
+        return RedirectContext(_REGISTRATION, RULE_DEFAULT, 1, 0, 0, 0, destination, _TCP, _NO_FLAGS, b"")
 
     def redirect_records(self, accepted: socket.socket) -> bytes:
         del accepted

@@ -19,6 +19,7 @@ _HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _FIXED = 34  # bytes at the begin of the body: legacy version and random
 _SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
+_READ = frozenset((_SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS))
 _number = struct.Struct(">H").unpack_from
 _extension = struct.Struct(">HH").unpack_from  # its kind and length
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -91,9 +92,7 @@ def _parse_body(body: bytes) -> ClientHello:
     at = _FIXED + 1 + body[_FIXED]  # behind the legacy session id
     at += 2 + _number(body, at)[0]  # the cipher suites
     at += 1 + body[at]  # the compression methods
-    name: str | None = None
-    alpn: tuple[str, ...] = ()
-    versions: tuple[int, ...] = (legacy_version,)
+    found: dict[int, bytes] = {}
     size = len(body)
     if at < size:
         end = at + 2 + _number(body, at)[0]
@@ -101,17 +100,17 @@ def _parse_body(body: bytes) -> ClientHello:
         while at < end <= size:
             kind, length = _extension(body, at)
             begin, at = at + 4, at + 4 + length
-            if kind == _SERVER_NAME:
-                name = _server_name(body[begin:at])
-            elif kind == _ALPN:
-                alpn = _alpn(body[begin:at])
-            elif kind == _SUPPORTED_VERSIONS:
-                versions = _versions(body[begin:at])
+            if kind in _READ:
+                found[kind] = body[begin:at]
         if at != end:
             raise _MalformedError
     elif at > size:
         raise _MalformedError
-    return ClientHello(name, alpn, versions)
+    return ClientHello(
+        _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None,
+        _alpn(found[_ALPN]) if _ALPN in found else (),
+        _versions(found[_SUPPORTED_VERSIONS]) if _SUPPORTED_VERSIONS in found else (legacy_version,),
+    )
 
 
 # The same app sends the same lists again and again.
