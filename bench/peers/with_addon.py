@@ -20,6 +20,18 @@ class PointsmanAddon(PointsmanIntercept):
     options = ("--addon", str(ADDON))
 
 
+class PointsmanBusy(PointsmanIntercept):
+    """Nearly all of the machine's work is the proxy's: what workers bring shows on two cores, too."""
+
+    name = "pointsman-busy"
+    options = ("--addon", str(ADDON.with_name("busy.py")))
+
+
+class PointsmanBusyTwoWorkers(PointsmanBusy):
+    name = "pointsman-busy-2-workers"
+    options = (*PointsmanBusy.options, "--workers", "2")
+
+
 class Mitmproxy11Addon(Mitmproxy11):
     name = "mitmproxy11-addon"
     modes = ("mitm",)

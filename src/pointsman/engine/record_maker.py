@@ -115,22 +115,25 @@ class RecordMaker:
         return [self._of_connection(layer, now, error)]
 
     def _of_connection(self, layer: Relay | Interception | Rebuilt | None, now: float, error: str | None) -> FlowRecord:
-        known = self._known
+        flow, known = self._flow, self._known
         return FlowRecord(
-            flow=self._flow.id,
-            time=self._flow.time,
-            app=self._flow.app,
-            pid=self._flow.pid,
-            address=self._address,
-            port=self._flow.original_destination[1],
-            host=known.host,
-            decision=known.action,
-            rule=known.rule,
-            protocol=known.protocol,
-            bytes_up=layer.bytes_up if layer is not None else 0,
-            bytes_down=layer.bytes_down if layer is not None else 0,
-            duration_ms=round((now - self._started) * 1000, 3),
-            error=error,
-            upstream=self.upstream,
-            note=self.note,
+            flow.id,
+            flow.time,
+            flow.app,
+            flow.pid,
+            self._address,
+            flow.original_destination[1],
+            known.host,
+            known.action,
+            known.rule,
+            known.protocol,
+            None,  # method, path, status: those of exchanges
+            None,
+            None,
+            layer.bytes_up if layer is not None else 0,
+            layer.bytes_down if layer is not None else 0,
+            round((now - self._started) * 1000, 3),
+            error,
+            self.upstream,
+            self.note,
         )

@@ -18,6 +18,7 @@ from pointsman.server.readiness import WRITE, Readiness
 from pointsman.system.interface import RedirectSource
 from pointsman.wire.abi import Address
 
+_NON_BLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)  # at no cost, where there is such a thing
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 
 
@@ -88,9 +89,10 @@ async def dial(destination: tuple[Address, int], records: bytes, redirects: Redi
 def prepared(address: Address, records: bytes, redirects: RedirectSource) -> socket.socket:
     """A socket that may connect to this address.  Raises OSError."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
-    upstream = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    upstream = socket.socket(family, socket.SOCK_STREAM | _NON_BLOCKING, socket.IPPROTO_TCP)
     try:
-        upstream.setblocking(False)
+        if not _NON_BLOCKING:
+            upstream.setblocking(False)
         upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         redirects.apply_records(upstream, records)
     except BaseException:
