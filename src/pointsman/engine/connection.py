@@ -36,6 +36,7 @@ from pointsman.engine.events import (
     Side,
     Stopping,
 )
+from pointsman.engine.exchange import MORE
 from pointsman.engine.flow_record import Flow, FlowRecord
 from pointsman.engine.interception import Interception
 from pointsman.engine.layer_choice import REBUILDS, Layer, choose_layer
@@ -211,9 +212,9 @@ class Connection:
         """What else follows from what was carried: records to be reported, and what is to be done."""
         layer = self.carrier
         assert layer is not None, "it has carried"
-        commands = layer.take_commands()
-        if commands or layer.failure is not None or layer.finished or layer.handshake_deadline is not None:
-            return (), self._after(commands, now)
+        news, layer.news = layer.news, 0
+        if news == MORE:
+            return (), self._after(layer.take_commands(), now)
         return self._records.exchanges(layer.exchanges(), layer), ()
 
     def tick(self, now: float) -> Sequence[Command]:

@@ -5,7 +5,7 @@ A plain value; how it was read is decided in `http1` and `http2`.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -30,6 +30,13 @@ class Exchange(Struct, frozen=True, gc=False):
     decision: str | None = None
     """What the policy says about this request, and by which rule; None: as about its connection."""
     rule: str | None = None
+
+
+# What follows from bytes that a layer has carried (`news`), if anything does.
+RECORDS: Final = 1
+"""Exchanges are to be taken."""
+MORE: Final = 2
+"""There are commands, a failure, an end, a deadline; and perhaps exchanges."""
 
 
 class Observer(Protocol):

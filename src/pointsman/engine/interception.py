@@ -23,7 +23,7 @@ from enum import Enum, auto
 from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, MintLeaf, Pause, Resume, Send
 from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
-from pointsman.engine.exchange import Exchange, Observer
+from pointsman.engine.exchange import MORE, RECORDS, Exchange, Observer
 from pointsman.engine.http1 import Http1Observer
 from pointsman.engine.http2 import Http2Observer
 from pointsman.engine.learned import CLOSED
@@ -120,8 +120,8 @@ class Interception:
         self._commands: list[Command] = []
         self.moved = now
         """When `carry` was last called."""
-        self.news = False
-        """After `carry`: there are commands or exchanges to take, or there is a failure."""
+        self.news = 0
+        """After `carry`: RECORDS, MORE, or nothing."""
 
     @property
     def name(self) -> str:
@@ -201,7 +201,9 @@ class Interception:
         return [Send(DOWNSTREAM, fatal_alert(Alert.HANDSHAKE_FAILURE))] if whose is UPSTREAM else []
 
     def exchanges(self) -> list[Exchange]:
-        return self._observer.take()
+        observer = self._observer  # its `take`, for each exchange
+        done, observer.done = observer.done, []
+        return done
 
     def cut(self, now: float, why: str) -> None:
         self._observer.cut(now, why)
@@ -305,11 +307,11 @@ class Interception:
                 carried = other.encrypt(plaintext)
         except TlsError as failed:
             self._commands += self._fail(side, failed)
-            self.news = True
+            self.news = MORE
             return carried
         except AmbiguousError as error:
             self.failure = str(error)
-            self.news = True
+            self.news = MORE
             return b""
         if own.closed_by_peer and side not in self._closed:
             self._closed.add(side)
@@ -318,9 +320,9 @@ class Interception:
             carried += other.take()
         if own.outgoing.pending:  # an answer of TLS itself, such as to a key update
             self._commands += self._flush(side)
-            self.news = True
+            self.news = MORE
         elif observer.done:
-            self.news = True
+            self.news = RECORDS
         return carried
 
     def _answers(self, now: float) -> None:
@@ -335,12 +337,12 @@ class Interception:
 
     def take_commands(self) -> list[Command]:
         """What follows from what was carried."""
-        self.news = False
         commands, self._commands = self._commands, []
         return commands
 
     def _stream(self, side: Side, now: float, data: bytes = b"") -> list[Command]:
         carried = self.carry(side, data, now)
+        self.news = 0  # whoever gets these commands looks at everything
         commands = self.take_commands()
         return [Send(side.other, carried), *commands] if carried else commands
 

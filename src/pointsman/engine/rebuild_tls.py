@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import DOWNSTREAM, UPSTREAM, Side
-from pointsman.engine.exchange import Exchange
+from pointsman.engine.exchange import MORE, RECORDS, Exchange
 from pointsman.engine.interception import Interception, UpstreamTls
 from pointsman.engine.origin_fault import Terms
 from pointsman.engine.rebuild import Rebuild
@@ -171,8 +171,10 @@ class RebuiltInterception(Interception):
                 self._commands += self._flush(side)
         except TlsError as failed:
             self._commands += self._fail(side, failed)
-        if self._commands or rebuild.done or rebuild.finished or rebuild.deadline or self.failure:
-            self.news = True
+        if self._commands or rebuild.finished or rebuild.deadline or self.failure:
+            self.news = MORE
+        elif rebuild.done:
+            self.news = RECORDS
         return carried
 
     def _end_in(self, rebuild: Rebuild, side: Side, now: float) -> list[Command]:

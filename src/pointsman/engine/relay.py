@@ -10,7 +10,7 @@ from __future__ import annotations
 from pointsman.engine.ambiguity import AmbiguousError
 from pointsman.engine.commands import Command, End, Send
 from pointsman.engine.events import DOWNSTREAM, Side
-from pointsman.engine.exchange import Exchange, Observer
+from pointsman.engine.exchange import MORE, RECORDS, Exchange, Observer
 
 
 class Relay:
@@ -27,8 +27,8 @@ class Relay:
         """Of itself a relay never fails; its observer may find that the bytes must not go on."""
         self.moved = 0.0
         """When `carry` was last called."""
-        self.news = False
-        """After `carry`: there are exchanges to take, or there is a failure."""
+        self.news = 0
+        """After `carry`: RECORDS, MORE, or nothing."""
 
     @property
     def finished(self) -> bool:
@@ -54,14 +54,14 @@ class Relay:
                 self._observer.receive(side, data, now)
             except AmbiguousError as error:
                 self.failure = str(error)
-                self.news = True
+                self.news = MORE
                 return b""
-            self.news = bool(self._observer.done)
+            if self._observer.done:
+                self.news = RECORDS
         return data
 
     def take_commands(self) -> list[Command]:
         """What follows from what was carried."""
-        self.news = False
         return []
 
     def end(self, side: Side, now: float) -> list[Command]:
