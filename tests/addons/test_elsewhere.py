@@ -164,6 +164,33 @@ def test_a_hook_that_sets_the_host_sends_the_request_there(tmp_path: Path, hook:
     run(scenario())
 
 
+def test_listeners_that_have_answered_at_once_are_not_asked_again_while_the_request_is_elsewhere(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere")) as port:
+            script = written(
+                tmp_path / "a.py",
+                "times = []\n"
+                "def request(flow):\n"
+                "    times.append(flow)\n"
+                "    if flow.request.path == '/away':\n"
+                f"        flow.request.scheme, flow.request.host, flow.request.port = 'http', 'localhost', {port}\n",
+            )
+            async with world(script) as here:
+                await here.ask_inline("request", http_flow())
+                times = here.files.module(0).times
+                times.clear()
+                flow = http_flow("https://example.com/away")
+                assert here.host.answer("request", flow) is False
+                assert times == [flow] and flow.response is None
+                await here.ask("request", flow)
+                assert times == [flow]
+                assert flow.response is not None and flow.response.content == b"there"
+
+    run(scenario())
+
+
 def test_a_request_that_was_streamed_to_its_origin_goes_nowhere_else(tmp_path: Path) -> None:
     script = written(tmp_path / "a.py", "def request(flow): flow.request.host = 'other.example'\n")
 

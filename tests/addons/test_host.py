@@ -43,6 +43,32 @@ def test_a_hook_changes_the_flow_first_in_a_thread_then_on_the_loop(tmp_path: Pa
     run(scenario())
 
 
+def test_who_answers_at_once_is_asked_so_and_nobody_twice(tmp_path: Path) -> None:
+    quick = written(tmp_path / "quick.py", "asked = []\ndef response(flow): asked.append(flow)\n")
+    slow = written(tmp_path / "slow.py", "asked = []\nasync def response(flow): asked.append(flow)\n")
+
+    async def scenario() -> None:
+        async with world(quick, slow) as here:
+            first, second = here.files.module(0), here.files.module(1)
+            for _ in range(here.host.limits.proving_calls + 50):
+                await here.ask("response", http_flow(status=200))
+            for module in (first, second):
+                module.asked.clear()
+            flow = http_flow(status=200)
+            assert here.host.answer("response", flow) is False, "the second one is a coroutine"
+            assert first.asked == second.asked == []
+            await here.ask("response", flow)
+            assert first.asked == second.asked == [flow]
+        async with world(quick) as here:
+            await here.ask_inline("response", http_flow(status=200))
+            only = here.files.module(0)
+            only.asked.clear()
+            assert here.host.answer("response", flow) is True
+            assert only.asked == [flow]
+
+    run(scenario())
+
+
 def test_nobody_is_asked_what_nobody_listens_to(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(written(tmp_path / "a.py", "def response(flow): pass\n")) as here:
