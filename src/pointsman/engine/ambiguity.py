@@ -15,6 +15,7 @@ _FRAMING = re.compile(
     re.IGNORECASE,
 )
 _LONE_CR = re.compile(rb"\r[^\n]")
+_CR = re.compile(rb"\r.", re.DOTALL)  # with what follows it, which may be in the next piece
 _BARE_LF = re.compile(r"expected CR after|Expected CRLF after")
 
 
@@ -58,11 +59,11 @@ class Lines:
         return self.is_mixed(data)
 
     def is_mixed(self, data: bytes) -> bool:
-        """After a lone LF: CRLF has come before the end of that head."""
+        """After a lone LF: CRLF, or a lone CR, has come before the end of that head."""
         if not self._suspected:
             return False
         data = self._last + data
         self._last = data[-1:]
-        crlf, end = data.find(b"\r\n"), data.find(b"\n\n")
+        mixed, end = _CR.search(data), data.find(b"\n\n")
         self._suspected = end < 0
-        return crlf >= 0 and (end < 0 or crlf < end)
+        return mixed is not None and (end < 0 or mixed.start() < end)
