@@ -57,7 +57,7 @@ class CertificateFacts(NamedTuple):
 
 class TlsSide:
     __slots__ = (
-        "_closed", "_incoming", "_records", "_tls", "_withheld", "closed_by_peer", "context", "established", "outgoing",
+        "_closed", "_incoming", "_tls", "_withheld", "closed_by_peer", "context", "established", "outgoing",
     )  # fmt: skip
 
     def __init__(
@@ -76,8 +76,6 @@ class TlsSide:
         self._tls = context.wrap_bio(
             self._incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
-        # What `SSLObject` calls to read and write: its own two lines would cost every message more than they say.
-        self._records: ssl.SSLObject = getattr(self._tls, "_sslobj", self._tls)
         self.established = False
         self.closed_by_peer = False
         """close_notify has come: what was read is all there is."""
@@ -123,7 +121,7 @@ class TlsSide:
             if len(data) > PIECE:
                 return self._decrypt_long(data)
             incoming.write(data)
-            plaintext = self._records.read(READ_SIZE)
+            plaintext = self._tls.read(READ_SIZE)
             # A read gives a record at most, so if this was the last nothing is left; to ask would cost an exception.
             if plaintext and not incoming.pending:
                 return plaintext
@@ -140,7 +138,7 @@ class TlsSide:
 
     def _decrypt_on(self, plaintext: bytes, parts: list[bytes]) -> None:
         """Behind the first record.  Raises ssl.SSLError, but not for what does not matter once there is plaintext."""
-        incoming, read = self._incoming, self._records.read
+        incoming, read = self._incoming, self._tls.read
         try:
             while plaintext:
                 parts.append(plaintext)
@@ -159,7 +157,7 @@ class TlsSide:
         for piece in _pieces(data):
             self._incoming.write(piece)
             try:
-                plaintext = self._records.read(READ_SIZE)
+                plaintext = self._tls.read(READ_SIZE)
             except ssl.SSLWantReadError:
                 continue
             self._decrypt_on(plaintext, parts)
@@ -173,9 +171,9 @@ class TlsSide:
         try:
             if len(data) > PIECE:
                 return self._encrypt_long(data)
-            sent = self._records.write(data)
+            sent = self._tls.write(data)
             while sent < len(data):
-                sent += self._records.write(memoryview(data)[sent:])
+                sent += self._tls.write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise _failed(error) from error
         return self.take() if self._withheld else self.outgoing.read()
@@ -183,9 +181,9 @@ class TlsSide:
     def _encrypt_long(self, data: bytes) -> bytes:
         parts: list[bytes] = []
         for piece in _pieces(data):
-            sent = self._records.write(piece)
+            sent = self._tls.write(piece)
             while sent < len(piece):
-                sent += self._records.write(piece[sent:])
+                sent += self._tls.write(piece[sent:])
             parts.append(self.take())
         return b"".join(parts)
 
