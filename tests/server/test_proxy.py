@@ -23,6 +23,7 @@ from pointsman.engine.commands import Command, Pause, Report, Send
 from pointsman.engine.events import Side
 from pointsman.server.connection_task import CARRY_OUT, ConnectionTask
 from pointsman.server.limits import Limits
+from pointsman.server.readiness import readiness
 from pointsman.server.server import Server
 from pointsman.server.stream import HIGH_WATER
 from pointsman.testing import authority
@@ -491,6 +492,37 @@ def test_every_command_of_the_engine_is_carried_out() -> None:
     assert {Send, Report, *CARRY_OUT} == set(get_args(Command))
 
 
+def test_a_socket_that_is_no_stream_yet_is_closed_when_the_proxy_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a loop without readiness, as Windows', it becomes one in a task, which may be cancelled before it begins."""
+    monkeypatch.setattr("pointsman.server.connection_task.knows_readiness", lambda _: False)
+    taken: list[socket.socket] = []
+    start = ConnectionTask.start
+
+    def stopped_at_once(
+        self: ConnectionTask, accepted: socket.socket, over: Callable[[ConnectionTask, Exception | None], None]
+    ) -> None:
+        start(self, accepted, over)
+        self.stop()
+        taken.append(accepted)
+
+    monkeypatch.setattr(ConnectionTask, "start", stopped_at_once)
+
+    async def scenario() -> None:
+        async with running_proxy(tmp_path) as proxy:
+            proxy.redirect_to(1)
+            reader, writer = await asyncio.open_connection(*proxy.address)
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+            await proxy.stop()
+            assert [one.fileno() for one in taken] == [-1]
+            assert proxy.ready.counters.open == 0
+
+    run(scenario())
+
+
 def test_nothing_is_left_of_a_hundred_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apps: list[int] = []
     ended = Server._ended
@@ -504,6 +536,8 @@ def test_nothing_is_left_of_a_hundred_connections(tmp_path: Path, monkeypatch: p
     async def scenario() -> None:
         server = await origin(http, authority.server_context("www.example.com"))
         async with server:
+            gc.collect()  # the epolls of loops that are gone
+            readiness()  # this loop's, which stays as long as it
             before, tasks = len(os.listdir("/dev/fd")), len(asyncio.all_tasks())
             async with running_proxy(tmp_path) as proxy:
                 proxy.redirect_to(port_of(server))

@@ -77,24 +77,9 @@ class Services:
 
 class ConnectionTask:
     __slots__ = (
-        "__weakref__",
-        "_bug",
-        "_connection",
-        "_destination",
-        "_dialling",
-        "_dropped",
-        "_events",
-        "_handling",
-        "_is_over",
-        "_loop",
-        "_ready",
-        "_records",
-        "_services",
-        "_streams",
-        "_tell_over",
-        "_time",
-        "_timer",
-        "_work",
+        "__weakref__", "_accepted", "_bug", "_connection", "_destination", "_dialling", "_dropped", "_events",
+        "_handling", "_is_over", "_loop", "_ready", "_records", "_services", "_streams", "_tell_over", "_time",
+        "_timer", "_work",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +105,8 @@ class ConnectionTask:
         self._dropped = 0
         """Upstream streams that the engine knows no more, and that have not said their last word."""
         self._work: set[asyncio.Task[None]] = set()
+        self._accepted: socket.socket | None = None
+        """While it is no stream yet: a task that is cancelled before its first step closes nothing."""
         self._is_over = False
         self._tell_over: Callable[[ConnectionTask, Exception | None], None] | None = None
         self._bug: Exception | None = None
@@ -131,6 +118,7 @@ class ConnectionTask:
         """
         self._tell_over = over
         if self._ready is None:
+            self._accepted = accepted
             self._start(self._open_accepted(accepted))
             return
         try:
@@ -142,7 +130,9 @@ class ConnectionTask:
             self._side_opened(DOWNSTREAM, stream)
 
     async def _open_accepted(self, accepted: socket.socket) -> None:
-        self._side_opened(DOWNSTREAM, await open_stream(accepted, DOWNSTREAM, self))
+        stream = await open_stream(accepted, DOWNSTREAM, self)
+        self._accepted = None
+        self._side_opened(DOWNSTREAM, stream)
 
     @property
     def app(self) -> str | None:
@@ -290,7 +280,11 @@ class ConnectionTask:
             self._is_over = True
             if self._timer is not None:
                 self._timer.cancel()
-        if not self._work and self._tell_over is not None:
+        if self._work:
+            return
+        if self._accepted is not None:
+            self._accepted.close()
+        if self._tell_over is not None:
             over, self._tell_over = self._tell_over, None
             over(self, self._bug)
 
