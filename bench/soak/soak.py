@@ -106,12 +106,12 @@ async def _run(
     session: Session, proxy: Process, arguments: Sequence[str], directory: Path, records: Counter[str]
 ) -> list[str]:
     watch = Watch(proxy.pid, directory / "malloc")
-    files = watch.files()
     with (directory / "load.json").open("w+b") as said:
         load = await session.machine.spawn(
             [sys.executable, "-P", str(HERE / "load.py"), *arguments],
             env=session.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        files = watch.files()  # it accepts by now, and the load's interpreter has yet to start
         ended = asyncio.ensure_future(load.wait())
         started = time.monotonic()
         while not ended.done():
