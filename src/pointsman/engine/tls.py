@@ -188,8 +188,8 @@ class TlsSide:
         return b"".join(parts)
 
     def let_go(self) -> None:
-        """Of the buffers that reading a session ticket leaves behind: 16 kB of writing room, until something is written
-        (seen with OpenSSL 3.0, not with 3.5).  Nothing is, which is enough for SSL_MODE_RELEASE_BUFFERS; Python sets it."""
+        """Of what reading a session ticket leaves behind, 16 kB of room for writing, until something is written (seen
+        with OpenSSL 3.0, not with 3.5).  Nothing is, and SSL_MODE_RELEASE_BUFFERS, which Python sets, does the rest."""
         with suppress(ssl.SSLError):
             self._tls.write(b"")
 
