@@ -14,13 +14,14 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
 import pytest
 
 from pointsman.control.proxy import YOUNG_OBJECTS, _rare_collections
 from pointsman.engine.commands import Command, Pause, Report, Send
 from pointsman.engine.events import Side
+from pointsman.engine.exchange import MORE
 from pointsman.server.connection_task import CARRY_OUT, ConnectionTask
 from pointsman.server.limits import Limits
 from pointsman.server.readiness import readiness
@@ -490,6 +491,46 @@ def test_a_connection_that_does_not_finish_is_reset_at_the_end_of_the_drain(tmp_
 
 def test_every_command_of_the_engine_is_carried_out() -> None:
     assert {Send, Report, *CARRY_OUT} == set(get_args(Command))
+
+
+class _Waiting:
+    """A connection whose layer carries, and then waits for something until a deadline without saying a word."""
+
+    closing = False
+    handshake_deadline: float | None = None
+    news = 0
+    deadline = float("inf")
+
+    def __init__(self, rung: asyncio.Event) -> None:
+        self.carrier = self
+        self._rung = rung
+
+    def carry(self, side: Side, data: bytes, now: float) -> bytes:
+        del side, data
+        self.handshake_deadline = self.deadline = now
+        self.news = MORE
+        return b""
+
+    def take_news(self, now: float) -> tuple[tuple[()], tuple[()]]:
+        del now
+        return (), ()
+
+    def tick(self, now: float) -> tuple[()]:
+        del now
+        self.handshake_deadline, self.deadline = None, float("inf")
+        self._rung.set()
+        return ()
+
+
+def test_a_deadline_of_a_layer_that_carries_is_kept_though_it_came_without_a_word() -> None:
+    async def scenario() -> None:
+        rung, nothing = asyncio.Event(), cast(Any, None)
+        waiting = cast(Any, _Waiting(rung))
+        task = ConnectionTask(waiting, nothing, b"", nothing, asyncio.get_running_loop())
+        task.received(Side.DOWNSTREAM, b"x")
+        await asyncio.wait_for(rung.wait(), PATIENCE)
+
+    asyncio.run(scenario())
 
 
 def test_a_socket_that_is_no_stream_yet_is_closed_when_the_proxy_stops(

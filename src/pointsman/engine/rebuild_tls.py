@@ -22,9 +22,7 @@ MakeRebuild = Callable[[str | None], Rebuild]
 
 
 class RebuiltInterception(Interception):
-    __slots__ = (
-        "_make_rebuild", "_rebuild", "failed_side",
-    )  # fmt: skip
+    __slots__ = ("_make_rebuild", "_rebuild", "failed_side")
 
     def __init__(
         self,

@@ -160,7 +160,7 @@ class ConnectionTask:
                 records, commands = self._connection.take_news(self._time())
                 for record in records:
                     self._services.report(record)
-                if commands:
+                if commands or carrier.handshake_deadline is not None:  # a deadline may come without a word
                     self._handle_events(commands)
         except Exception as bug:
             self._crashed(bug)
